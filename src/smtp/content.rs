@@ -1,0 +1,1 @@
+//! What goes over the wire: the file's bytes minus leading block and Bcc, plus stamps.

@@ -1,0 +1,3 @@
+//! Floor 2: the SMTP client (RFC 5321). Talks to one host; knows no queue and no tree.
+
+pub mod content;
