@@ -2,5 +2,6 @@
 
 pub mod config;
 pub mod mail;
+pub mod mailroot;
 pub mod pickup;
 pub mod smtp;
