@@ -61,7 +61,9 @@ pub fn look(path: &Path) -> Looked {
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
-        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Looked::NotAFile("a symbolic link"),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Looked::NotAFile("a symbolic link");
+        }
         Err(error) => return Looked::Unreadable(error),
     };
     let meta = match file.metadata() {
@@ -87,7 +89,8 @@ impl Candidate {
     /// Whether `path` is still this very file, and not one that was swapped in.
     pub fn is_at(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
-        path.symlink_metadata().is_ok_and(|m| m.ino() == self.meta.ino() && m.dev() == self.meta.dev())
+        path.symlink_metadata()
+            .is_ok_and(|m| m.ino() == self.meta.ino() && m.dev() == self.meta.dev())
     }
 }
 
@@ -134,7 +137,11 @@ fn set_lease(file: &File, lease: i32) -> i32 {
     // SAFETY: the descriptor is open for the length of the call, and F_SETLEASE takes an int and no pointer.
     #[allow(unsafe_code)]
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) };
-    if result == 0 { 0 } else { io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL) }
+    if result == 0 {
+        0
+    } else {
+        io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -167,7 +174,9 @@ pub fn is_shared_storage(folder: &Path) -> bool {
     const GFS2: i64 = 0x0116_1970;
     const OCFS2: i64 = 0x7461_636F;
     const V9FS: i64 = 0x0102_1997;
-    let Ok(stat) = rustix::fs::statfs(folder) else { return true };
+    let Ok(stat) = rustix::fs::statfs(folder) else {
+        return true;
+    };
     #[allow(clippy::unnecessary_cast)] // the type differs between targets
     let kind = stat.f_type as i64 & 0xFFFF_FFFF;
     [NFS, SMB, SMB2, CIFS, FUSE, CEPH, GFS2, OCFS2, V9FS].contains(&kind)
@@ -191,7 +200,10 @@ mod tests {
         let path = dir.path().join("a.eml");
         let mut writer = File::create(&path).unwrap();
         writer.write_all(b"x").unwrap();
-        assert!(matches!(candidate(&path).writers, Writers::Some | Writers::Unknown));
+        assert!(matches!(
+            candidate(&path).writers,
+            Writers::Some | Writers::Unknown
+        ));
         drop(writer);
         let seen = candidate(&path);
         assert!(matches!(seen.writers, Writers::None | Writers::Unknown));
@@ -218,7 +230,14 @@ mod tests {
         assert!(matches!(look(&link), Looked::NotAFile("a symbolic link")));
         assert!(matches!(look(dir.path()), Looked::NotAFile("a folder")));
         let fifo = dir.path().join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
         assert!(matches!(look(&fifo), Looked::NotAFile("a FIFO")));
         let second = dir.path().join("second");
         std::fs::hard_link(&target, &second).unwrap();

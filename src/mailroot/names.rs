@@ -29,7 +29,13 @@ impl NodeName {
             .next()
             .unwrap_or("")
             .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '-' })
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_uppercase()
+                } else {
+                    '-'
+                }
+            })
             .take(MAX_HOST_PART)
             .collect();
         let host = host.trim_matches('-');
@@ -58,7 +64,8 @@ impl FromStr for NodeName {
     fn from_str(text: &str) -> Result<Self, ()> {
         let legal = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
         let (host, random) = text.rsplit_once('-').ok_or(())?;
-        if host.is_empty() || random.len() != 4 || !text.bytes().all(legal) || text.len() > MAX_HOST_PART + 5 {
+        if host.is_empty() || random.len() != 4 || !text.bytes().all(legal) || text.len() > MAX_HOST_PART + 5
+        {
             return Err(());
         }
         Ok(Self(text.into()))

@@ -59,7 +59,12 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             at: String::new(),
         };
-        let mut node = Self { folder, name, facts, _lock: lock };
+        let mut node = Self {
+            folder,
+            name,
+            facts,
+            _lock: lock,
+        };
         node.beat()?;
         Ok(node)
     }
@@ -97,13 +102,17 @@ pub fn forget(nodes_folder: &Path, name: &NodeName) {
 
 /// The names of all nodes that have a heartbeat file or a lock file.
 pub fn known(nodes_folder: &Path) -> Vec<NodeName> {
-    let Ok(entries) = std::fs::read_dir(nodes_folder) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(nodes_folder) else {
+        return Vec::new();
+    };
     let mut names: Vec<NodeName> = entries
         .flatten()
         .filter_map(|entry| {
             let name = entry.file_name();
             let (stem, extension) = name.to_str()?.rsplit_once('.')?;
-            matches!(extension, "json" | "LCK").then(|| stem.parse().ok()).flatten()
+            matches!(extension, "json" | "LCK")
+                .then(|| stem.parse().ok())
+                .flatten()
         })
         .collect();
     names.sort();
@@ -114,18 +123,26 @@ pub fn known(nodes_folder: &Path) -> Vec<NodeName> {
 /// The text of a node's heartbeat file; `None` when it is missing or cannot be read.
 pub fn heartbeat_text(nodes_folder: &Path, name: &NodeName) -> Option<String> {
     let mut text = String::new();
-    File::open(heartbeat_path(nodes_folder, name)).ok()?.take(64 * 1024).read_to_string(&mut text).ok()?;
+    File::open(heartbeat_path(nodes_folder, name))
+        .ok()?
+        .take(64 * 1024)
+        .read_to_string(&mut text)
+        .ok()?;
     Some(text)
 }
 
 /// Rule (a) of contract §6: of our own boot, its process is gone and its lock is free.
 pub fn is_gone_from_here(nodes_folder: &Path, name: &NodeName, heartbeat: &str) -> bool {
-    let Some(facts) = parse_heartbeat(heartbeat) else { return false };
+    let Some(facts) = parse_heartbeat(heartbeat) else {
+        return false;
+    };
     let ours = boot_id();
     if ours.is_empty() || facts.boot != ours {
         return false;
     }
-    if facts.pid == std::process::id() || process_start(facts.pid).is_some_and(|started| started == facts.started) {
+    if facts.pid == std::process::id()
+        || process_start(facts.pid).is_some_and(|started| started == facts.started)
+    {
         return false;
     }
     let lock = nodes_folder.join(format!("{name}.LCK"));
@@ -140,7 +157,13 @@ fn heartbeat_path(nodes_folder: &Path, name: &NodeName) -> PathBuf {
 fn lock_with_patience(path: PathBuf) -> Option<File> {
     let (answer, wait) = crossbeam_channel::bounded(1);
     let spawned = std::thread::Builder::new().name("lock".into()).spawn(move || {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).ok();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .ok();
         let locked = file.filter(|file| fs2::FileExt::try_lock_exclusive(file).is_ok());
         let _ = answer.send(locked);
     });
@@ -149,7 +172,10 @@ fn lock_with_patience(path: PathBuf) -> Option<File> {
 }
 
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// Start time of a process in clock ticks since boot (field 22 of /proc/PID/stat); `None` when it is gone.
@@ -189,12 +215,21 @@ mod tests {
         assert!(!is_gone_from_here(&nodes, &name, &second));
 
         let facts = parse_heartbeat(&second).unwrap();
-        let dead = to_json(&Heartbeat { pid: u32::MAX - 1, ..facts.clone() });
+        let dead = to_json(&Heartbeat {
+            pid: u32::MAX - 1,
+            ..facts.clone()
+        });
         assert!(!is_gone_from_here(&nodes, &name, &dead), "its lock is still held");
         drop(node);
         assert!(is_gone_from_here(&nodes, &name, &dead));
-        let elsewhere = to_json(&Heartbeat { boot: "other".into(), ..facts });
-        assert!(!is_gone_from_here(&nodes, &name, &elsewhere), "only the lease tells of other machines");
+        let elsewhere = to_json(&Heartbeat {
+            boot: "other".into(),
+            ..facts
+        });
+        assert!(
+            !is_gone_from_here(&nodes, &name, &elsewhere),
+            "only the lease tells of other machines"
+        );
     }
 
     #[test]

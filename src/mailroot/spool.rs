@@ -37,7 +37,11 @@ pub enum Shelf {
 impl Spool {
     /// A view of the tree for `node`. Touches nothing.
     pub fn new(folders: Folders, node: NodeName) -> Self {
-        Self { folders, node, next_tmp: AtomicU64::new(1) }
+        Self {
+            folders,
+            node,
+            next_tmp: AtomicU64::new(1),
+        }
     }
 
     /// The name of this process.
@@ -66,7 +70,10 @@ impl Spool {
     }
 
     fn claim_across_volumes(&self, from: &Path, id: MessageId) -> Result<bool> {
-        let decided = self.folders.pickup.join(format!(".{}", QueueName::Taken(id, self.node.clone())));
+        let decided = self
+            .folders
+            .pickup
+            .join(format!(".{}", QueueName::Taken(id, self.node.clone())));
         match self.rename(from, &decided, false) {
             Err(error) if error.is_gone() => return Ok(false),
             other => other?,
@@ -79,7 +86,9 @@ impl Spool {
     pub fn bring_in(&self, decided: &Path, id: MessageId) -> Result<()> {
         let mut source = File::open(decided).map_err(DiskError::when("open", decided))?;
         let name = QueueName::Taken(id, self.node.clone()).to_string();
-        self.put(Shelf::Queue, &name, &mut |file| io::copy(&mut source, file).map(drop))?;
+        self.put(Shelf::Queue, &name, &mut |file| {
+            io::copy(&mut source, file).map(drop)
+        })?;
         std::fs::remove_file(decided).map_err(DiskError::when("remove", decided))?;
         sync_folder(&self.folders.pickup)
     }
@@ -95,7 +104,9 @@ impl Spool {
 
     /// Arrow 2, **record**: puts `ID.ENV`. Returns when it is durable.
     pub fn record(&self, id: MessageId, env: &[u8]) -> Result<()> {
-        self.put(Shelf::Queue, &QueueName::Env(id).to_string(), &mut |file| file.write_all(env))
+        self.put(Shelf::Queue, &QueueName::Env(id).to_string(), &mut |file| {
+            file.write_all(env)
+        })
     }
 
     /// Arrow 3, **release**: `ID@NODE.EML` → `ID.EML`. The record comes before.
@@ -108,7 +119,9 @@ impl Spool {
     pub fn remove(&self, id: MessageId) -> Result<()> {
         let path = self.taken(id);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DiskError::when("remove", &path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DiskError::when("remove", &path)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -117,7 +130,11 @@ impl Spool {
     pub fn sweep(&self, id: MessageId) -> Result<()> {
         for life in 0..=id.life {
             let id = MessageId { life, ..id };
-            for name in [QueueName::Env(id), QueueName::LocalTranscript(id), QueueName::RemoteTranscript(id)] {
+            for name in [
+                QueueName::Env(id),
+                QueueName::LocalTranscript(id),
+                QueueName::RemoteTranscript(id),
+            ] {
                 self.unlink(&self.in_queue(&name))?;
             }
         }
@@ -193,7 +210,9 @@ impl Spool {
     /// Syncs what a message that stays needs: its bytes, and the claim that brought it here.
     pub fn make_durable(&self, id: MessageId) -> Result<()> {
         let path = self.taken(id);
-        File::open(&path).and_then(|file| file.sync_data()).map_err(DiskError::when("sync", &path))
+        File::open(&path)
+            .and_then(|file| file.sync_data())
+            .map_err(DiskError::when("sync", &path))
     }
 
     /// Syncs the folders that messages leave from, so that what went is proven gone.
@@ -205,7 +224,9 @@ impl Spool {
     /// Unlinks a file of ours in Queue that no message needs any more.
     pub fn unlink(&self, path: &Path) -> Result<()> {
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DiskError::when("remove", path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DiskError::when("remove", path)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -236,7 +257,11 @@ impl Spool {
     /// One rename. When it reports an error, the names say whether it happened all the same: a network file
     /// system may have done it and lost the answer.
     fn rename(&self, from: &Path, to: &Path, keep_existing: bool) -> Result<()> {
-        let result = if keep_existing { rename_no_replace(from, to) } else { std::fs::rename(from, to) };
+        let result = if keep_existing {
+            rename_no_replace(from, to)
+        } else {
+            std::fs::rename(from, to)
+        };
         let Err(error) = result else { return Ok(()) };
         let kind = error.kind();
         let decided = matches!(
@@ -273,7 +298,9 @@ fn is_other_volume(error: &DiskError) -> bool {
 
 /// Makes the names in a folder durable.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(DiskError::when("sync the folder", folder))
+    File::open(folder)
+        .and_then(|file| file.sync_all())
+        .map_err(DiskError::when("sync the folder", folder))
 }
 
 /// Modification time in nanoseconds since the Unix epoch.

@@ -74,7 +74,9 @@ impl Watch {
 fn meaning(kind: &EventKind) -> Option<Happened> {
     match kind {
         EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => Some(Happened::RenamedIn),
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Create(_) => Some(Happened::Changed),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Create(_) => {
+            Some(Happened::Changed)
+        }
         // A link count that fell is a metadata change: writers that publish by link and unlink.
         EventKind::Modify(ModifyKind::Metadata(_)) => Some(Happened::Changed),
         // Some file systems do not say what changed.
@@ -97,7 +99,8 @@ mod tests {
         let (tx, rx) = crossbeam_channel::bounded(1);
         let _watch = Watch::start(&pickup, Arc::clone(&hints), move || {
             let _ = tx.try_send(());
-        }).unwrap();
+        })
+        .unwrap();
         std::fs::write(dir.path().join("x"), "x").unwrap();
         std::fs::rename(dir.path().join("x"), pickup.join("moved")).unwrap();
         std::fs::write(pickup.join("written"), "x").unwrap();
