@@ -38,6 +38,8 @@ pub enum Writers {
 pub enum Looked {
     /// A regular file with one link.
     File(Candidate),
+    /// Nothing in it.
+    Empty,
     /// It has more than one link: perhaps its writer publishes by link and unlink.
     Linked,
     /// A symbolic link, FIFO, device, socket or folder; in words.
@@ -56,6 +58,7 @@ pub fn look(path: &Path) -> Looked {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
         Err(error) => return Looked::Unreadable(error),
         Ok(meta) if !meta.file_type().is_file() => return Looked::NotAFile(kind_of(&meta)),
+        Ok(meta) if meta.len() == 0 => return Looked::Empty,
         Ok(_) => {}
     }
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
