@@ -94,7 +94,7 @@ pub fn field(header: &[u8], name: &str) -> Option<String> {
 fn embeddable(message: &[u8]) -> bool {
     let lines_fit = message
         .split(|b| *b == b'\n')
-        .all(|line| line.len() <= MAX_LINE + 1);
+        .all(|line| line.strip_suffix(b"\r").unwrap_or(line).len() <= MAX_LINE);
     lines_fit && memchr::memchr(0, message).is_none() && bare_line_ends(message) == 0
 }
 

@@ -92,11 +92,11 @@ fn assert_fit_for_the_wire(bytes: &[u8]) {
 
 fn part<'a>(message: &'a Message<'_>, n: u32) -> String {
     let part = message.part(n).unwrap();
+    let raw = message.raw_message();
     match &part.body {
         PartType::Text(text) => text.to_string(),
-        PartType::Binary(b) => String::from_utf8_lossy(b).into_owned(),
-        PartType::Message(inner) => String::from_utf8_lossy(&inner.raw_message).into_owned(),
-        other => panic!("part {n} is {other:?}"),
+        _ => String::from_utf8_lossy(&raw[part.raw_body_offset() as usize..part.raw_end_offset() as usize])
+            .into(),
     }
 }
 
@@ -240,7 +240,7 @@ fn headers_only_when_asked_or_when_it_must_be() {
         facts.whole = Some(unfit.to_vec());
         let bytes = facts.dsn(Kind::Failure);
         assert_eq!(part(&parse(&bytes), 3).as_bytes(), HEADER);
-        assert!(part(&parse(&bytes), 1).contains("too large"));
+        assert!(part(&parse(&bytes), 1).contains("or its lines are"));
     }
 }
 
@@ -304,7 +304,7 @@ fn nothing_hostile_breaks_out() {
     assert_eq!(status.matches("\r\nAction: failed\r\n").count(), 2);
     assert_eq!(
         message.to().unwrap().first().unwrap().address(),
-        Some("a b@example.com")
+        Some("\"a b\"@example.com")
     );
 }
 
@@ -450,7 +450,7 @@ fn python_reads_a_failure_part_by_part() {
         );
     }
     assert_eq!(seen["third"].as_str().unwrap(), String::from_utf8_lossy(WHOLE));
-    let text = seen["text"].as_str().unwrap();
+    let text = seen["text"].as_str().unwrap().replace("\r\n", "\n");
     assert!(
         text.starts_with("This is an automatically generated Delivery Status Notification.\n\nDelivery to"),
         "{text}"

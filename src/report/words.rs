@@ -48,7 +48,7 @@ pub fn text(kind: Kind, about: &About<'_>, shown: Shown) -> String {
     page.para(
         "",
         &format!(
-            "Reported by {}. A person reads mail to {}.",
+            "Reported by {}. Questions go to {}.",
             about.hostname, about.postmaster
         ),
     );
