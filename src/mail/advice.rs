@@ -107,7 +107,7 @@ fn host(status: EnhancedStatus) -> Option<Advice> {
             "The message is larger than the mail server accepts.",
             "Send less at once, or send a link to the file in place of the file.",
         ),
-        0 | 1 | 2 | 3 if status.class == 4 => some(
+        0..=3 if status.class == 4 => some(
             "A mail server on the way has trouble of its own.",
             "Send again later. If it lasts, tell the postmaster of that server.",
         ),
@@ -168,7 +168,7 @@ fn protocol(detail: u16) -> Option<Advice> {
 
 fn content(detail: u16) -> Option<Advice> {
     match detail {
-        7 | 8 | 9 | 10 => some(
+        7..=10 => some(
             "The address or the header fields hold characters outside ASCII, and a mail server on the way cannot carry \
              them (no SMTPUTF8).",
             "Use an address that is ASCII only.",

@@ -90,7 +90,7 @@ fn assert_fit_for_the_wire(bytes: &[u8]) {
     }
 }
 
-fn part<'a>(message: &'a Message<'_>, n: u32) -> String {
+fn part(message: &Message<'_>, n: u32) -> String {
     let part = message.part(n).unwrap();
     let raw = message.raw_message();
     match &part.body {
