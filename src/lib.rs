@@ -1,8 +1,10 @@
 //! mailroot: a mail spool whose API is a directory tree.
 
+pub mod badmail;
 pub mod config;
 pub mod mail;
 pub mod mailroot;
 pub mod pickup;
 pub mod queue;
+pub mod report;
 pub mod smtp;

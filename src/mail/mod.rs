@@ -3,11 +3,13 @@
 //! Read in this order: [`id`], [`address`], [`envelope`], [`outcome`], [`header`], [`leading`].
 
 pub mod address;
+pub mod advice;
 pub mod envelope;
 pub mod header;
 pub mod id;
 pub mod leading;
 pub mod outcome;
+pub mod plain;
 pub mod source;
 
 pub use address::{Address, AddressError};
