@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc;
 
+use resolve::System;
 use thread::Question;
 
 /// A handle on the resolver; clones share one thread and one cache. Making one costs nothing.
@@ -75,21 +76,29 @@ const PACE: Pace = Pace {
 struct Desk {
     servers: Vec<SocketAddr>,
     pace: Pace,
+    system: System,
     /// To the living thread; a closed or missing one is replaced at the next question.
     line: Mutex<Option<mpsc::Sender<Question>>>,
+}
+
+impl Desk {
+    fn start(&self) -> std::io::Result<mpsc::Sender<Question>> {
+        thread::start(self.servers.clone(), self.pace, self.system.clone())
+    }
 }
 
 impl Dns {
     /// Asks `servers`, or those of the system when there are none. Nothing is started yet.
     pub fn new(servers: &[SocketAddr]) -> Self {
-        Self::with_pace(servers, PACE)
+        Self::with(servers, PACE, System::this())
     }
 
-    fn with_pace(servers: &[SocketAddr], pace: Pace) -> Self {
+    fn with(servers: &[SocketAddr], pace: Pace, system: System) -> Self {
         Self {
             desk: Arc::new(Desk {
                 servers: servers.to_vec(),
                 pace,
+                system,
                 line: Mutex::new(None),
             }),
         }
@@ -169,7 +178,9 @@ impl Dns {
         let living = line.take().filter(|sender| !sender.is_closed());
         let sender = match living {
             Some(sender) => sender,
-            None => thread::start(self.desk.servers.clone(), self.desk.pace)
+            None => self
+                .desk
+                .start()
                 .map_err(|e| DnsFailure::Temporary(format!("the resolver cannot be started: {e}")))?,
         };
         let sent = sender.try_send(question);

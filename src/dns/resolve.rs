@@ -1,6 +1,9 @@
 //! One question to hickory-resolver, and what its many errors mean.
 
+use std::fs::File;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,24 +28,75 @@ const KEEP_REFUSAL: Duration = Duration::from_secs(60);
 /// How often the system's files are looked at for changes.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-const HOSTS: &str = "/etc/hosts";
+/// Where the system keeps what it knows.
+#[derive(Debug, Clone)]
+pub(super) struct System {
+    /// Looked at for changes, and named when nothing can be read.
+    pub(super) resolv_conf: PathBuf,
+    pub(super) hosts: PathBuf,
+    /// Reads the servers, by whatever way the operating system has.
+    pub(super) servers: fn(&Path) -> Result<Vec<NameServerConfig>, NetError>,
+}
+
+impl System {
+    pub(super) fn this() -> Self {
+        Self {
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            hosts: PathBuf::from("/etc/hosts"),
+            servers: |_| {
+                let (config, _) = hickory_resolver::system_conf::read_system_conf()?;
+                Ok(config.name_servers().to_vec())
+            },
+        }
+    }
+
+    fn name_servers(&self) -> Result<Vec<NameServerConfig>, String> {
+        (self.servers)(&self.resolv_conf).map_err(|e| {
+            let path = self.resolv_conf.display();
+            format!(
+                "no DNS server is known: {path}: {}; repair it or set dns.servers",
+                plain_words(&e)
+            )
+        })
+    }
+
+    /// Without the file there are no names in it.
+    fn known_hosts(&self) -> Hosts {
+        let mut known = Hosts::default();
+        let read = File::open(&self.hosts).and_then(|file| known.read_hosts_conf(file));
+        if let Err(e) = read
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("{}: {e}", self.hosts.display());
+        }
+        known
+    }
+
+    fn stamps(&self) -> [Option<(SystemTime, u64)>; 2] {
+        [&self.resolv_conf, &self.hosts].map(|path| {
+            let about = std::fs::metadata(path).ok()?;
+            Some((about.modified().ok()?, about.len()))
+        })
+    }
+}
 
 /// Makes the resolver, and makes it anew when the system's files have changed: a service that starts before the
 /// network, or a laptop that moves, needs no restart.
 pub(super) struct Source {
     servers: Vec<SocketAddr>,
     pace: Pace,
+    system: System,
     made: Option<Arc<Resolver>>,
     files: [Option<(SystemTime, u64)>; 2],
     looked: Option<Instant>,
 }
 
 impl Source {
-    pub(super) fn new(servers: Vec<SocketAddr>, pace: Pace) -> Self {
+    pub(super) fn new(servers: Vec<SocketAddr>, pace: Pace, system: System) -> Self {
         Self {
             servers,
             pace,
+            system,
             made: None,
             files: [None, None],
             looked: None,
@@ -57,13 +111,13 @@ impl Source {
             return Ok(Arc::clone(made));
         }
         self.looked = Some(Instant::now());
-        let files = [stamp(RESOLV_CONF), stamp(HOSTS)];
+        let files = self.system.stamps();
         if let Some(made) = &self.made
             && self.files == files
         {
             return Ok(Arc::clone(made));
         }
-        match (Resolver::new(&self.servers, self.pace), &self.made) {
+        match (Resolver::new(&self.servers, self.pace, &self.system), &self.made) {
             (Ok(new), _) => {
                 let new = Arc::new(new);
                 self.files = files;
@@ -71,6 +125,8 @@ impl Source {
                 Ok(new)
             }
             (Err(why), Some(former)) => {
+                // said once per change
+                self.files = files;
                 tracing::warn!("{why}; the former DNS servers stay in use");
                 Ok(Arc::clone(former))
             }
@@ -79,9 +135,11 @@ impl Source {
     }
 }
 
-fn stamp(path: &str) -> Option<(SystemTime, u64)> {
-    let about = std::fs::metadata(path).ok()?;
-    Some((about.modified().ok()?, about.len()))
+#[cfg(test)]
+impl Source {
+    pub(super) fn forget_the_look(&mut self) {
+        self.looked = None;
+    }
 }
 
 /// hickory's resolver and the hosts file.
@@ -91,12 +149,13 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    fn new(servers: &[SocketAddr], pace: Pace) -> Result<Self, String> {
-        let config = if servers.is_empty() {
-            system_servers()?
+    fn new(servers: &[SocketAddr], pace: Pace, system: &System) -> Result<Self, String> {
+        let asked = if servers.is_empty() {
+            system.name_servers()?
         } else {
-            ResolverConfig::from_name_servers(servers.iter().map(server).collect())
+            servers.iter().map(server).collect()
         };
+        let config = ResolverConfig::from_name_servers(asked);
         let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
             .with_options(options(pace));
         // Ours is asked first, so that a name found there is not asked for its other family as well.
@@ -105,7 +164,7 @@ impl Resolver {
             dns: builder
                 .build()
                 .map_err(|e| format!("the resolver cannot be set up: {e}"))?,
-            hosts: Hosts::from_system().unwrap_or_default(),
+            hosts: system.known_hosts(),
         })
     }
 
@@ -212,17 +271,7 @@ fn host_text(name: &Name) -> String {
     text
 }
 
-fn system_servers() -> Result<ResolverConfig, String> {
-    match hickory_resolver::system_conf::read_system_conf() {
-        Ok((config, _)) => Ok(ResolverConfig::from_name_servers(config.name_servers().to_vec())),
-        Err(e) => Err(format!(
-            "no DNS server is known: {RESOLV_CONF}: {}; repair it or set dns.servers",
-            plain_words(&e)
-        )),
-    }
-}
-
-fn server(address: &SocketAddr) -> NameServerConfig {
+pub(super) fn server(address: &SocketAddr) -> NameServerConfig {
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
         connection.port = address.port();
         connection

@@ -1,8 +1,11 @@
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 
+use super::resolve::{Source, System};
 use super::testserver::{Act, ZoneServer, record, responder};
 use super::{Dns, DnsFailure, Pace};
 
@@ -84,7 +87,7 @@ fn doubt_is_temporary_and_names_the_question() {
         ("silent.example", _) => Act::Silence,
         _ => Act::Refuse(ResponseCode::ServFail),
     });
-    let dns = Dns::with_pace(&[address], FAST);
+    let dns = Dns::with(&[address], FAST, System::this());
     for domain in [
         "broken.example",
         "refused.example",
@@ -107,10 +110,10 @@ fn a_slow_question_holds_up_no_other() {
         name => Act::Answer(vec![record(&(name, "MX 1 mx.example"))]),
     });
     let pace = Pace {
-        timeout: Duration::from_secs(3),
+        timeout: Duration::from_secs(1),
         ..FAST
     };
-    let dns = Dns::with_pace(&[address], pace);
+    let dns = Dns::with(&[address], pace, System::this());
     std::thread::scope(|threads| {
         let slow = threads.spawn(|| (dns.mx("slow.example"), Instant::now()));
         let quick: Vec<_> = (0..50)
@@ -138,7 +141,7 @@ fn callers_wait_no_longer_than_their_patience() {
         tries: 2,
         patience: Duration::from_millis(700),
     };
-    let dns = Dns::with_pace(&[address], pace);
+    let dns = Dns::with(&[address], pace, System::this());
     let start = Instant::now();
     let why = temporary(dns.mx("silent.example"));
     assert_eq!(why, "MX of silent.example: no answer in time");
@@ -154,7 +157,7 @@ fn callers_wait_no_longer_than_their_patience() {
 fn a_dead_thread_is_replaced() {
     let server = ZoneServer::start(&[("example.net", "MX 10 mx1.example.net")]);
     let silent = responder(|_, _| Act::Silence);
-    let dns = Dns::with_pace(&[server.address], FAST);
+    let dns = Dns::with(&[server.address], FAST, System::this());
     assert!(dns.mx("example.net").is_ok());
     let _ = dns.ask(super::thread::Question::Die);
     let until = Instant::now() + Duration::from_secs(5);
@@ -167,7 +170,7 @@ fn a_dead_thread_is_replaced() {
         tries: 1,
         patience: Duration::from_secs(60),
     };
-    let dns = Dns::with_pace(&[silent], patient);
+    let dns = Dns::with(&[silent], patient, System::this());
     std::thread::scope(|threads| {
         let open = threads.spawn(|| dns.mx("example.net"));
         while dns.desk.line.lock().unwrap().is_none() {
@@ -179,10 +182,82 @@ fn a_dead_thread_is_replaced() {
     });
 }
 
+/// Files of our own in place of the system's.
+fn system(folder: &Path) -> System {
+    System {
+        resolv_conf: folder.join("resolv.conf"),
+        hosts: folder.join("hosts"),
+        servers: |path| {
+            let text = std::fs::read_to_string(path)?;
+            let server = text.trim().parse().map_err(|_| "no server stands in it")?;
+            Ok(vec![super::resolve::server(&server)])
+        },
+    }
+}
+
 #[test]
-fn the_hosts_file_is_believed_for_addresses() {
+fn the_hosts_file_is_believed_for_addresses_and_only_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("hosts"),
+        "192.0.2.1 relay relay.example\n2001:db8::1 relay\n192.0.2.1 relay\nnonsense\n",
+    )
+    .unwrap();
     let address = responder(|_, _| Act::Refuse(ResponseCode::ServFail));
-    let dns = Dns::with_pace(&[address], FAST);
-    let local = dns.addresses("localhost").unwrap();
-    assert!(local.iter().all(std::net::IpAddr::is_loopback), "{local:?}");
+    let dns = Dns::with(&[address], FAST, system(folder.path()));
+    let two = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    assert_eq!(dns.addresses("relay"), Ok(two.to_vec()));
+    assert_eq!(
+        dns.addresses("Relay.Example"),
+        Ok(two[..1].to_vec()),
+        "nothing else is asked"
+    );
+    temporary(dns.mx("relay.example"));
+    temporary(dns.addresses("other.example"));
+}
+
+#[test]
+fn without_resolv_conf_words_and_with_it_again_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("resolv.conf");
+    let one = ZoneServer::start(&[("example.net", "MX 1 one.example.net")]);
+    let dns = Dns::with(&[], FAST, system(folder.path()));
+    let why = temporary(dns.mx("example.net"));
+    assert!(
+        why.contains("resolv.conf") && why.contains("dns.servers"),
+        "{why}"
+    );
+    std::fs::write(&path, "nonsense").unwrap();
+    temporary(dns.addresses("example.net"));
+    std::fs::write(&path, one.address.to_string()).unwrap();
+    assert_eq!(dns.mx("example.net"), Ok(vec![(1, "one.example.net".to_owned())]));
+}
+
+#[test]
+fn a_changed_file_is_read_again_and_a_missing_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = Source::new(Vec::new(), FAST, system(folder.path()));
+    assert!(source.resolver().is_err());
+    let path = folder.path().join("resolv.conf");
+    std::fs::write(&path, "127.0.0.1:53").unwrap();
+    let first = source.resolver().unwrap();
+    std::fs::write(&path, "127.0.0.1:5353").unwrap();
+    assert!(
+        Arc::ptr_eq(&first, &source.resolver().unwrap()),
+        "not looked at again yet"
+    );
+    source.forget_the_look();
+    let second = source.resolver().unwrap();
+    assert!(!Arc::ptr_eq(&first, &second));
+    source.forget_the_look();
+    assert!(
+        Arc::ptr_eq(&second, &source.resolver().unwrap()),
+        "nothing changed"
+    );
+    std::fs::remove_file(&path).unwrap();
+    source.forget_the_look();
+    assert!(
+        Arc::ptr_eq(&second, &source.resolver().unwrap()),
+        "gone for the moment"
+    );
 }

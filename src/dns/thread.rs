@@ -10,7 +10,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::resolve::{Resolver, Source};
+use super::resolve::{Resolver, Source, System};
 use super::{DnsFailure, Pace};
 
 /// Questions that wait to be taken; when it is full, the next one is answered "later" at once. Above
@@ -40,14 +40,18 @@ pub(super) enum Question {
 }
 
 /// Starts the thread; it lives as long as the sender that is returned.
-pub(super) fn start(servers: Vec<SocketAddr>, pace: Pace) -> io::Result<mpsc::Sender<Question>> {
+pub(super) fn start(
+    servers: Vec<SocketAddr>,
+    pace: Pace,
+    system: System,
+) -> io::Result<mpsc::Sender<Question>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let (sender, questions) = mpsc::channel(MAX_WAITING);
     std::thread::Builder::new()
         .name("dns".to_owned())
-        .spawn(move || runtime.block_on(serve(questions, Source::new(servers, pace))))?;
+        .spawn(move || runtime.block_on(serve(questions, Source::new(servers, pace, system))))?;
     Ok(sender)
 }
 

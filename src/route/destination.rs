@@ -134,7 +134,7 @@ fn auth_words(auth: &Auth) -> String {
         }
         SecretSource::Command(command) => {
             let program = command.first().map_or("", String::as_str);
-            let _ = write!(words, " with {program:?}");
+            let _ = write!(words, " with the output of {program:?}");
             if command.len() > 1 {
                 let _ = write!(words, " #{:08x}", mark(command));
             }
