@@ -10,6 +10,7 @@
 //! for MX. International names are given as A-labels.
 
 mod resolve;
+mod system;
 mod thread;
 
 #[cfg(test)]
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc;
 
-use resolve::System;
+use system::System;
 use thread::Question;
 
 /// A handle on the resolver; clones share one thread and one cache. Making one costs nothing.

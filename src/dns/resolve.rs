@@ -1,11 +1,7 @@
 //! One question to hickory-resolver, and what its many errors mean.
 
-use std::fs::File;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
@@ -17,6 +13,7 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
 use tokio::task::JoinSet;
 
+use super::system::System;
 use super::{DnsFailure, Pace};
 
 /// Answers kept in memory, each until its TTL or one of the two below ends.
@@ -25,122 +22,6 @@ const CACHE: u64 = 10_000;
 const KEEP_ANSWER: Duration = Duration::from_secs(3600);
 /// Whoever repairs a zone and then touches the message wants it tried now.
 const KEEP_REFUSAL: Duration = Duration::from_secs(60);
-/// How often the system's files are looked at for changes.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
-/// Where the system keeps what it knows.
-#[derive(Debug, Clone)]
-pub(super) struct System {
-    /// Looked at for changes, and named when nothing can be read.
-    pub(super) resolv_conf: PathBuf,
-    pub(super) hosts: PathBuf,
-    /// Reads the servers, by whatever way the operating system has.
-    pub(super) servers: fn(&Path) -> Result<Vec<NameServerConfig>, NetError>,
-}
-
-impl System {
-    pub(super) fn this() -> Self {
-        Self {
-            resolv_conf: PathBuf::from("/etc/resolv.conf"),
-            hosts: PathBuf::from("/etc/hosts"),
-            servers: |_| {
-                let (config, _) = hickory_resolver::system_conf::read_system_conf()?;
-                Ok(config.name_servers().to_vec())
-            },
-        }
-    }
-
-    fn name_servers(&self) -> Result<Vec<NameServerConfig>, String> {
-        (self.servers)(&self.resolv_conf).map_err(|e| {
-            let path = self.resolv_conf.display();
-            format!(
-                "no DNS server is known: {path}: {}; repair it or set dns.servers",
-                plain_words(&e)
-            )
-        })
-    }
-
-    /// Without the file there are no names in it.
-    fn known_hosts(&self) -> Hosts {
-        let mut known = Hosts::default();
-        let read = File::open(&self.hosts).and_then(|file| known.read_hosts_conf(file));
-        if let Err(e) = read
-            && e.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!("{}: {e}", self.hosts.display());
-        }
-        known
-    }
-
-    fn stamps(&self) -> [Option<(SystemTime, u64)>; 2] {
-        [&self.resolv_conf, &self.hosts].map(|path| {
-            let about = std::fs::metadata(path).ok()?;
-            Some((about.modified().ok()?, about.len()))
-        })
-    }
-}
-
-/// Makes the resolver, and makes it anew when the system's files have changed: a service that starts before the
-/// network, or a laptop that moves, needs no restart.
-pub(super) struct Source {
-    servers: Vec<SocketAddr>,
-    pace: Pace,
-    system: System,
-    made: Option<Arc<Resolver>>,
-    files: [Option<(SystemTime, u64)>; 2],
-    looked: Option<Instant>,
-}
-
-impl Source {
-    pub(super) fn new(servers: Vec<SocketAddr>, pace: Pace, system: System) -> Self {
-        Self {
-            servers,
-            pace,
-            system,
-            made: None,
-            files: [None, None],
-            looked: None,
-        }
-    }
-
-    /// The present resolver. While the files are unreadable, the former one goes on.
-    pub(super) fn resolver(&mut self) -> Result<Arc<Resolver>, String> {
-        if let Some(made) = &self.made
-            && self.looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN)
-        {
-            return Ok(Arc::clone(made));
-        }
-        self.looked = Some(Instant::now());
-        let files = self.system.stamps();
-        if let Some(made) = &self.made
-            && self.files == files
-        {
-            return Ok(Arc::clone(made));
-        }
-        match (Resolver::new(&self.servers, self.pace, &self.system), &self.made) {
-            (Ok(new), _) => {
-                let new = Arc::new(new);
-                self.files = files;
-                self.made = Some(Arc::clone(&new));
-                Ok(new)
-            }
-            (Err(why), Some(former)) => {
-                // said once per change
-                self.files = files;
-                tracing::warn!("{why}; the former DNS servers stay in use");
-                Ok(Arc::clone(former))
-            }
-            (Err(why), None) => Err(why),
-        }
-    }
-}
-
-#[cfg(test)]
-impl Source {
-    pub(super) fn forget_the_look(&mut self) {
-        self.looked = None;
-    }
-}
 
 /// hickory's resolver and the hosts file.
 pub(super) struct Resolver {
@@ -149,7 +30,7 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    fn new(servers: &[SocketAddr], pace: Pace, system: &System) -> Result<Self, String> {
+    pub(super) fn new(servers: &[SocketAddr], pace: Pace, system: &System) -> Result<Self, String> {
         let asked = if servers.is_empty() {
             system.name_servers()?
         } else {
@@ -313,7 +194,7 @@ fn is_referral(none: &NoRecords) -> bool {
     none.soa.is_none() && none.ns.as_ref().is_some_and(|servers| !servers.is_empty())
 }
 
-fn plain_words(error: &NetError) -> String {
+pub(super) fn plain_words(error: &NetError) -> String {
     match error {
         NetError::Timeout => "no DNS server answered in time".to_owned(),
         NetError::NoConnections => "no DNS server could be reached".to_owned(),

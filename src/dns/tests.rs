@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 
-use super::resolve::{Source, System};
+use super::system::{Source, System};
 use super::testserver::{Act, ZoneServer, record, responder};
 use super::{Dns, DnsFailure, Pace};
 

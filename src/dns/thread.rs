@@ -10,7 +10,8 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::resolve::{Resolver, Source, System};
+use super::resolve::Resolver;
+use super::system::{Source, System};
 use super::{DnsFailure, Pace};
 
 /// Questions that wait to be taken; when it is full, the next one is answered "later" at once. Above

@@ -275,11 +275,12 @@ impl Search<'_> {
     }
 
     fn add(&mut self, name: &str, port: u16, addresses: Vec<IpAddr>, from_mx: bool) {
-        for ip in addresses
-            .into_iter()
-            .filter(|ip| can_be_a_host(*ip))
-            .take(MAX_PER_HOST)
-        {
+        for ip in addresses.into_iter().take(MAX_PER_HOST) {
+            if !can_be_a_host(ip) {
+                self.notes
+                    .push(format!("{ip} of {name}: left out, no host has this address"));
+                continue;
+            }
             let address = SocketAddr::new(ip, port);
             if self.found.len() < self.room && self.seen.insert(address) {
                 self.found.push(HostAddress {

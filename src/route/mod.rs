@@ -7,13 +7,14 @@
 //! The order for each recipient: local domain; else the most specific `[[remote]]` entry; else `delivery.smart_host`;
 //! else MX. An address literal (`bob@[192.0.2.1]`) takes the same order and skips the DNS where MX would be asked.
 //!
-//! Read in this order: [`Routes`], `domain`, `table`, `destination`, `hosts`, `mx`.
+//! Read in this order: [`Routes`], `domain`, `table`, `rules`, `destination`, `hosts`, `mx`.
 
 mod destination;
 mod domain;
 mod hosts;
 mod mx;
 mod routes;
+mod rules;
 mod table;
 
 pub use destination::{Destination, NextHop};

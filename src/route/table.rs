@@ -48,10 +48,6 @@ impl<T> DomainTable<T> {
     }
 
     fn find_below(&self, name: &str) -> Option<&T> {
-        // the dots of an address literal divide no labels
-        if self.below.is_empty() || name.starts_with('[') {
-            return None;
-        }
         let mut rest = name;
         while let Some((_, above)) = rest.split_once('.') {
             if let Some(found) = self.below.get(above) {

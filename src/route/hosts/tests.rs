@@ -150,6 +150,13 @@ fn what_is_certain_fails_and_says_why() {
         );
         assert!(text.contains(words) && text.contains(domain), "{text}");
     }
+    let (_, notes) = hosts(&mx("empty.example"), &dns, OWN).unwrap_err();
+    assert!(
+        notes
+            .iter()
+            .any(|note| note.starts_with("0.0.0.0 of odd.example: left out")),
+        "{notes:?}"
+    );
 }
 
 #[test]

@@ -2,8 +2,12 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::super::NextHop;
+use super::super::rules::Conditions;
 use super::*;
-use crate::config::{Mechanism, Schedule, SecretSource};
+use crate::config::{
+    Auth, Host, HostPort, Mechanism, RemoteRoute, Schedule, SecretSource, SmartHostMode, TlsMode,
+};
 use crate::mail::Verdict;
 
 fn domains(default: &str, aliases: &[&str]) -> Domains {
