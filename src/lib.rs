@@ -2,9 +2,11 @@
 
 pub mod badmail;
 pub mod config;
+pub mod dns;
 pub mod mail;
 pub mod mailroot;
 pub mod pickup;
 pub mod queue;
 pub mod report;
+pub mod route;
 pub mod smtp;
