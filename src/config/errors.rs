@@ -32,8 +32,15 @@ pub struct Problem {
 impl ConfigError {
     /// One mistake that no line is to blame for.
     pub fn whole_file(file: &Path, says: impl Into<String>) -> Self {
-        let problem = Problem { file: file.to_owned(), line: None, says: says.into(), shown: None };
-        Self { problems: vec![problem] }
+        let problem = Problem {
+            file: file.to_owned(),
+            line: None,
+            says: says.into(),
+            shown: None,
+        };
+        Self {
+            problems: vec![problem],
+        }
     }
 }
 
@@ -65,7 +72,12 @@ impl fmt::Display for Problem {
 /// A problem at these bytes of the text.
 pub(super) fn at(file: &Path, text: &str, span: &Range<usize>, says: String) -> Problem {
     let (line, shown) = show(text, span);
-    Problem { file: file.to_owned(), line: Some(line), says, shown: Some(shown) }
+    Problem {
+        file: file.to_owned(),
+        line: Some(line),
+        says,
+        shown: Some(shown),
+    }
 }
 
 /// The line number of a byte, from 1.
@@ -83,15 +95,29 @@ const SHOWN_BEFORE: usize = 40;
 fn show(text: &str, span: &Range<usize>) -> (usize, String) {
     // An error at the very end of the text is about the last line, not about the nothing behind its line end.
     let end_of_words = text.trim_end().len();
-    let start = if span.start >= text.len() { end_of_words } else { span.start };
+    let start = if span.start >= text.len() {
+        end_of_words
+    } else {
+        span.start
+    };
     let number = line_of(text, start);
     let line_start = text.get(..start).and_then(|t| t.rfind('\n')).map_or(0, |i| i + 1);
-    let line = text.get(line_start..).and_then(|t| t.lines().next()).unwrap_or("");
+    let line = text
+        .get(line_start..)
+        .and_then(|t| t.lines().next())
+        .unwrap_or("");
     let column = text.get(line_start..start).map_or(0, |t| t.chars().count());
     let length = line_start + line.len();
-    let marked = text.get(start..span.end.min(length).max(start)).map_or(1, |t| t.chars().count()).max(1);
+    let marked = text
+        .get(start..span.end.min(length).max(start))
+        .map_or(1, |t| t.chars().count())
+        .max(1);
 
-    let skipped = if column + marked > SHOWN_WIDTH { column.saturating_sub(SHOWN_BEFORE) } else { 0 };
+    let skipped = if column + marked > SHOWN_WIDTH {
+        column.saturating_sub(SHOWN_BEFORE)
+    } else {
+        0
+    };
     let window: String = redact(line)
         .chars()
         .skip(skipped)
@@ -136,7 +162,9 @@ fn secret_value(line: &str) -> Option<Range<usize>> {
         .collect();
     candidates.sort_unstable();
     candidates.into_iter().find_map(|behind_word| {
-        let rest = line.get(behind_word..)?.trim_start_matches(['"', '\'', ' ', '\t']);
+        let rest = line
+            .get(behind_word..)?
+            .trim_start_matches(['"', '\'', ' ', '\t']);
         let value = rest.strip_prefix('=')?.trim_start();
         let (open, quote) = match value.chars().next()? {
             c @ ('"' | '\'') => (1, Some(c)),
@@ -155,7 +183,11 @@ fn secret_value(line: &str) -> Option<Range<usize>> {
 /// The nearest of the known words, if it is near enough to be what was meant.
 pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| -> String {
-        text.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).take(64).collect()
+        text.chars()
+            .filter(|c| !matches!(c, '_' | '-'))
+            .map(|c| c.to_ascii_lowercase())
+            .take(64)
+            .collect()
     };
     let wanted = plain(word);
     let limit = (wanted.chars().count() / 3).clamp(1, 3);
@@ -226,10 +258,16 @@ mod tests {
     fn secrets_are_not_shown() {
         for (line, expected) in [
             ("password = \"hunter2\"", "password = \"*******\""),
-            ("auth = { user = \"a\", password = 'x y', port = 1 }", "auth = { user = \"a\", password = '***', port = 1 }"),
+            (
+                "auth = { user = \"a\", password = 'x y', port = 1 }",
+                "auth = { user = \"a\", password = '***', port = 1 }",
+            ),
             ("  \"token\"=\"abc", "  \"token\"=\"***"),
             ("a_secret = b\\c", "a_secret = ***"),
-            ("password_file = \"smart-host.password\"", "password_file = \"smart-host.password\""),
+            (
+                "password_file = \"smart-host.password\"",
+                "password_file = \"smart-host.password\"",
+            ),
             ("token = \"a\", secret = \"b\"", "token = \"*\", secret = \"*\""),
         ] {
             assert_eq!(redact(line), expected);

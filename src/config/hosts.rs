@@ -28,7 +28,10 @@ pub fn domain(text: &str) -> Result<String, String> {
         if label.len() > MAX_LABEL {
             return Err(format!("a part of it is longer than {MAX_LABEL} characters"));
         }
-        if let Some(c) = label.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))) {
+        if let Some(c) = label
+            .chars()
+            .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')))
+        {
             return Err(format!("it holds {c:?}, which no domain name has"));
         }
     }
@@ -41,7 +44,10 @@ pub fn hostname(text: &str) -> Result<String, String> {
     if name.contains('_') {
         return Err("it holds \"_\", which remote hosts refuse in EHLO".into());
     }
-    if name.split('.').any(|label| label.starts_with('-') || label.ends_with('-')) {
+    if name
+        .split('.')
+        .any(|label| label.starts_with('-') || label.ends_with('-'))
+    {
         return Err("a part of it begins or ends with \"-\", which remote hosts refuse in EHLO".into());
     }
     if name.parse::<IpAddr>().is_ok() {
@@ -57,7 +63,9 @@ pub fn remote_name(text: &str) -> Result<String, String> {
             Err("for all domains that have no entry of their own set delivery.smart_host instead".into())
         }
         Some(below) => domain(below).map(|below| format!("*.{below}")),
-        None if text.contains('*') => Err("a star stands only at the beginning, as in \"*.example.com\"".into()),
+        None if text.contains('*') => {
+            Err("a star stands only at the beginning, as in \"*.example.com\"".into())
+        }
         None => domain(text),
     }
 }
@@ -79,14 +87,22 @@ pub fn host_port(text: &str) -> Result<HostPort, String> {
         let Some((ip, after)) = rest.split_once(']') else {
             return Err(format!("\"{text}\" opens a bracket and does not close it"));
         };
-        let address = ip_in_brackets(ip)
-            .ok_or_else(|| format!("\"{ip}\" between the brackets is not an IP address; a host name stands without brackets"))?;
+        let address = ip_in_brackets(ip).ok_or_else(|| {
+            format!("\"{ip}\" between the brackets is not an IP address; a host name stands without brackets")
+        })?;
         let port = match after.strip_prefix(':') {
             Some(port) => Some(self::port(port)?),
             None if after.is_empty() => None,
-            None => return Err(format!("\"{after}\" after the bracket is not a port; write \"[{ip}]:25\"")),
+            None => {
+                return Err(format!(
+                    "\"{after}\" after the bracket is not a port; write \"[{ip}]:25\""
+                ));
+            }
         };
-        return Ok(HostPort { host: Host::Ip(address), port });
+        return Ok(HostPort {
+            host: Host::Ip(address),
+            port,
+        });
     }
     if text.parse::<std::net::Ipv6Addr>().is_ok() {
         return Err(format!("an IPv6 address stands in brackets: write \"[{text}]\""));
@@ -128,7 +144,9 @@ pub fn dns_server(text: &str) -> Result<SocketAddr, String> {
     let HostPort { host, port } = host_port(text)?;
     match host {
         Host::Ip(address) => Ok(SocketAddr::new(address, port.unwrap_or(53))),
-        Host::Name(name) => Err(format!("\"{name}\" is a name; a DNS server is given by its IP address")),
+        Host::Name(name) => Err(format!(
+            "\"{name}\" is a name; a DNS server is given by its IP address"
+        )),
     }
 }
 
@@ -162,7 +180,10 @@ mod tests {
             assert_eq!(host_port(text).unwrap().to_string(), shown, "{text}");
         }
         let list = host_list("a.example, [192.0.2.1]:26 ,b.example").unwrap();
-        assert_eq!(list.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.example", "[192.0.2.1]:26", "b.example"]);
+        assert_eq!(
+            list.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["a.example", "[192.0.2.1]:26", "b.example"]
+        );
         assert_eq!(host_list(" "), Ok(Vec::new()));
     }
 
@@ -189,7 +210,17 @@ mod tests {
     fn domains_and_hostnames() {
         assert_eq!(domain("Bücher.Example").unwrap(), "xn--bcher-kva.example");
         assert_eq!(domain("_x.example").unwrap(), "_x.example");
-        for text in ["", ".", "a..b", "a.b.", "a b", "a/b", "a@b", &"a".repeat(64), &"a.".repeat(200)] {
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "a.b.",
+            "a b",
+            "a/b",
+            "a@b",
+            &"a".repeat(64),
+            &"a.".repeat(200),
+        ] {
             assert!(domain(text).is_err(), "{text:?}");
         }
         assert_eq!(hostname("MX1.example.com").unwrap(), "mx1.example.com");

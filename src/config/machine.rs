@@ -15,7 +15,11 @@ const MAX_HOSTS_FILE: u64 = 8 << 20;
 pub(super) fn hostname() -> (String, Option<String>) {
     let uname = rustix::system::uname();
     let node = uname.nodename().to_string_lossy();
-    let table = if node.contains('.') { String::new() } else { hosts_file() };
+    let table = if node.contains('.') {
+        String::new()
+    } else {
+        hosts_file()
+    };
     qualified(&node, &table)
 }
 
@@ -30,7 +34,11 @@ fn hosts_file() -> String {
 
 /// `node` if it has a domain, else the name with a domain that `/etc/hosts` gives the same machine, else `node`.
 fn qualified(node: &str, hosts_table: &str) -> (String, Option<String>) {
-    let found = if node.contains('.') { None } else { longer_name(node, hosts_table) };
+    let found = if node.contains('.') {
+        None
+    } else {
+        longer_name(node, hosts_table)
+    };
     let name = found.unwrap_or(node);
     match hosts::hostname(name) {
         Ok(name) => (name, None),
@@ -46,7 +54,8 @@ fn qualified(node: &str, hosts_table: &str) -> (String, Option<String>) {
 /// `192.0.2.1  app1.example.com app1` has the longer name for `app1`.
 fn longer_name<'a>(node: &str, hosts_table: &'a str) -> Option<&'a str> {
     let is_longer = |name: &&str| {
-        name.split_once('.').is_some_and(|(first, rest)| first.eq_ignore_ascii_case(node) && !rest.is_empty())
+        name.split_once('.')
+            .is_some_and(|(first, rest)| first.eq_ignore_ascii_case(node) && !rest.is_empty())
     };
     hosts_table.lines().find_map(|line| {
         let names = line.split('#').next()?.split_whitespace().skip(1);
@@ -63,7 +72,10 @@ mod tests {
         let table = "# app1.comment.example\n127.0.0.1 localhost\n::1 ip6-localhost\n192.0.2.1\tApp1.example.com app1 # app1.x\n";
         assert_eq!(qualified("app1", table), ("app1.example.com".into(), None));
         assert_eq!(qualified("app2", table), ("app2".into(), None));
-        assert_eq!(qualified("app1.other.example", table), ("app1.other.example".into(), None));
+        assert_eq!(
+            qualified("app1.other.example", table),
+            ("app1.other.example".into(), None)
+        );
     }
 
     #[test]

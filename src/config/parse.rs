@@ -36,16 +36,25 @@ pub(super) struct Place<'a> {
 }
 
 /// Reads the whole text; finds all mistakes in one pass. With the warnings.
-pub(super) fn parse(text: &str, place: &Place<'_>, hostname: &str) -> Result<(Config, Vec<String>), ConfigError> {
+pub(super) fn parse(
+    text: &str,
+    place: &Place<'_>,
+    hostname: &str,
+) -> Result<(Config, Vec<String>), ConfigError> {
     // Windows editors put it there.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let source = Source::new(place.file, text);
-    let config = source::tree(&source).map(|table| whole(&source, table, place, hostname));
+    let config = read(&source, place, hostname);
     let (problems, warnings) = source.finish();
     match config {
         Some(config) if problems.is_empty() => Ok((config, warnings)),
         _ => Err(ConfigError { problems }),
     }
+}
+
+/// Every section; mistakes are left in the source. `None` when the text is not TOML.
+pub(super) fn read(source: &Source<'_>, place: &Place<'_>, machine: &str) -> Option<Config> {
+    source::tree(source).map(|table| whole(source, table, place, machine))
 }
 
 fn whole(source: &Source<'_>, table: DeTable<'_>, place: &Place<'_>, machine: &str) -> Config {
@@ -93,15 +102,24 @@ fn section<'i, 's>(root: &mut Section<'i, 's>, key: &'static str, shown: &'stati
 fn server(mut s: Section<'_, '_>, machine: &str) -> Server {
     let given = s.read("hostname", "\"mail.example.com\"", hosts::hostname);
     s.done();
-    Server { hostname: given.map_or_else(|| machine.to_owned(), |(name, _)| name) }
+    Server {
+        hostname: given.map_or_else(|| machine.to_owned(), |(name, _)| name),
+    }
 }
 
 fn folders(mut s: Section<'_, '_>, dir: &Path) -> Folders {
     let mut seen = Vec::new();
     let mut folder = |key: &'static str, default: &str| {
         let given = s.read(key, "\"Pickup\"", |text| path(text, dir));
-        let (path, span) = given.map_or_else(|| (plain(&dir.join(default)), None), |(path, span)| (path, Some(span)));
-        seen.push(rules::Place { key, path: path.clone(), span });
+        let (path, span) = given.map_or_else(
+            || (plain(&dir.join(default)), None),
+            |(path, span)| (path, Some(span)),
+        );
+        seen.push(rules::Place {
+            key,
+            path: path.clone(),
+            span,
+        });
         path
     };
     let folders = Folders {
@@ -149,7 +167,11 @@ fn domains(mut s: Section<'_, '_>, hostname: &str) -> Domains {
     s.done();
     Domains {
         default: default.map_or_else(|| hostname.to_owned(), |(name, _)| name),
-        aliases: aliases.unwrap_or_default().into_iter().map(|(name, _)| name).collect(),
+        aliases: aliases
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect(),
     }
 }
 
@@ -162,7 +184,10 @@ const TLS_MODES: [(&str, TlsMode); 4] = [
 
 fn delivery(mut s: Section<'_, '_>, beside: &Path) -> Delivery {
     let smart_host = s.read("smart_host", "\"mail.example.net:587\"", hosts::host_list);
-    let modes = [("always", SmartHostMode::Always), ("after_direct", SmartHostMode::AfterDirect)];
+    let modes = [
+        ("always", SmartHostMode::Always),
+        ("after_direct", SmartHostMode::AfterDirect),
+    ];
     let mode = s.choice("smart_host_mode", &modes);
     let tls = s.choice("tls", &TLS_MODES);
     let implicit_tls = s.flag("implicit_tls");
@@ -210,7 +235,8 @@ fn delivery(mut s: Section<'_, '_>, beside: &Path) -> Delivery {
 }
 
 fn port(s: &mut Section<'_, '_>) -> Option<u16> {
-    s.number("port", 1..=65_535).and_then(|port| u16::try_from(port).ok())
+    s.number("port", 1..=65_535)
+        .and_then(|port| u16::try_from(port).ok())
 }
 
 /// `retry`, `delay_notice`, `expire`: the same keys and defaults under `[delivery]` and `[drop]`.
@@ -218,23 +244,38 @@ fn schedule(s: &mut Section<'_, '_>) -> Schedule {
     let default = [MINUTE, MINUTE, MINUTE, MINUTE * 15, MINUTE * 30, HOUR, HOUR * 4];
     let notice = s.duration_at("delay_notice", Duration::ZERO..=TEN_YEARS);
     let schedule = Schedule {
-        retry: s.durations("retry", MAX_WAITS, &(MILLI..=TEN_YEARS)).unwrap_or_else(|| default.to_vec()),
+        retry: s
+            .durations("retry", MAX_WAITS, &(MILLI..=TEN_YEARS))
+            .unwrap_or_else(|| default.to_vec()),
         delay_notice: notice.as_ref().map_or(HOUR * 12, |(notice, _)| *notice),
         expire: s.duration("expire", DAY * 2, MILLI..=TEN_YEARS),
     };
-    if let Some((notice, span)) = notice.filter(|(notice, _)| !notice.is_zero() && *notice >= schedule.expire) {
-        let (notice, expire) = (units::show_duration(notice), units::show_duration(schedule.expire));
-        let says = format!("\"delay_notice\" of {} is {notice}, but mail expires after {expire}: nobody will be told of a delay", s.name);
+    if let Some((notice, span)) = notice.filter(|(notice, _)| !notice.is_zero() && *notice >= schedule.expire)
+    {
+        let (notice, expire) = (
+            units::show_duration(notice),
+            units::show_duration(schedule.expire),
+        );
+        let says = format!(
+            "\"delay_notice\" of {} is {notice}, but mail expires after {expire}: nobody will be told of a delay",
+            s.name
+        );
         s.source.warn(Some(&span), &says);
     }
     schedule
 }
 
-fn remote(mut s: Section<'_, '_>, whole: &Span, beside: &Path, smart_hosts: &[HostPort]) -> Option<(Remote, Span)> {
+fn remote(
+    mut s: Section<'_, '_>,
+    whole: &Span,
+    beside: &Path,
+    smart_hosts: &[HostPort],
+) -> Option<(Remote, Span)> {
     let before = s.source.mistakes();
     let name = s.read("name", "\"example.com\" or \"*.example.com\"", hosts::remote_name);
     if name.is_none() && s.source.mistakes() == before {
-        let says = "this [[remote]] entry has no \"name\": say which domain it is for, e.g. name = \"example.com\"";
+        let says =
+            "this [[remote]] entry has no \"name\": say which domain it is for, e.g. name = \"example.com\"";
         s.source.problem(whole, says);
     }
     let words = [("mx", false), ("smart_host", true)];
@@ -247,7 +288,19 @@ fn remote(mut s: Section<'_, '_>, whole: &Span, beside: &Path, smart_hosts: &[Ho
     let (helo, hold, relay) = (flag("helo"), flag("hold"), flag("relay"));
     s.done();
     let (name, span) = name?;
-    Some((Remote { name, route, port, tls, helo, auth, hold, relay }, span))
+    Some((
+        Remote {
+            name,
+            route,
+            port,
+            tls,
+            helo,
+            auth,
+            hold,
+            relay,
+        },
+        span,
+    ))
 }
 
 fn auth(s: &mut Section<'_, '_>, beside: &Path) -> Option<(Auth, Span)> {
@@ -264,27 +317,43 @@ fn auth(s: &mut Section<'_, '_>, beside: &Path) -> Option<(Auth, Span)> {
     ];
     let mechanism = a.choice("mechanism", &mechanisms);
     let sources = rules::Secrets {
-        password_file: a.read("password_file", "\"smart-host.password\"", |text| path(text, beside)),
+        password_file: a.read("password_file", "\"smart-host.password\"", |text| {
+            path(text, beside)
+        }),
         token_file: a.read("token_file", "\"smart-host.token\"", |text| path(text, beside)),
-        token_command: a.texts("token_command", "[\"get-token\", \"--mail\"]", 100, |text| Ok(text.to_owned())),
+        token_command: a.texts("token_command", "[\"get-token\", \"--mail\"]", 100, |text| {
+            Ok(text.to_owned())
+        }),
     };
     let sound = a.source.mistakes() == before;
-    let auth = if sound { rules::auth(&a, &span, user, mechanism, sources) } else { None };
+    let auth = if sound {
+        rules::auth(&a, &span, user, mechanism, sources)
+    } else {
+        None
+    };
     a.done();
     auth.map(|auth| (auth, span))
 }
 
 fn pickup(mut s: Section<'_, '_>, default_domain: &str) -> Pickup {
-    let modes = [("auto", DotsSetting::Auto), ("stuffed", DotsSetting::Stuffed), ("literal", DotsSetting::Literal)];
+    let modes = [
+        ("auto", DotsSetting::Auto),
+        ("stuffed", DotsSetting::Stuffed),
+        ("literal", DotsSetting::Literal),
+    ];
     let pickup = Pickup {
         poll: s.duration("poll", SECOND * 2, MILLI * 10..=DAY),
         quiet: s.duration("quiet", MILLI * 100, Duration::ZERO..=DAY),
         settle: s.duration("settle", SECOND, Duration::ZERO..=DAY),
         incomplete_grace: s.duration("incomplete_grace", MINUTE, Duration::ZERO..=TEN_YEARS),
-        dots: s.choice("dots", &modes).map_or(DotsSetting::Auto, |(dots, _)| dots),
+        dots: s
+            .choice("dots", &modes)
+            .map_or(DotsSetting::Auto, |(dots, _)| dots),
         ignore: s
             .texts("ignore", "[\"*.tmp\"]", MAX_PATTERNS, rules::ignore_pattern)
-            .map_or_else(default_ignore, |list| list.into_iter().map(|(pattern, _)| pattern).collect()),
+            .map_or_else(default_ignore, |list| {
+                list.into_iter().map(|(pattern, _)| pattern).collect()
+            }),
         default_sender: address(&mut s, "default_sender", default_domain)
             .map(|address| address.as_str().to_owned())
             .unwrap_or_default(),
@@ -294,16 +363,28 @@ fn pickup(mut s: Section<'_, '_>, default_domain: &str) -> Pickup {
 }
 
 fn default_ignore() -> Vec<String> {
-    [".*", "~*", "*~", "*.tmp", "*.part", "*.partial", "*.swp", "*.filepart", "*.crdownload"]
-        .map(str::to_owned)
-        .to_vec()
+    [
+        ".*",
+        "~*",
+        "*~",
+        "*.tmp",
+        "*.part",
+        "*.partial",
+        "*.swp",
+        "*.filepart",
+        "*.crdownload",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// An address, or `None` for an empty text.
 fn address(s: &mut Section<'_, '_>, key: &'static str, default_domain: &str) -> Option<Address> {
     let given = s.read(key, "\"postmaster@example.com\"", |text| match text {
         "" => Ok(None),
-        text => Address::parse(text, default_domain).map(Some).map_err(|error| error.to_string()),
+        text => Address::parse(text, default_domain)
+            .map(Some)
+            .map_err(|error| error.to_string()),
     });
     given.and_then(|(address, _)| address)
 }
@@ -322,11 +403,20 @@ fn messages(mut s: Section<'_, '_>) -> Messages {
 fn dns(mut s: Section<'_, '_>) -> Dns {
     let servers = s.texts("servers", "[\"192.0.2.53\"]", MAX_DNS_SERVERS, hosts::dns_server);
     s.done();
-    Dns { servers: servers.unwrap_or_default().into_iter().map(|(server, _)| server).collect() }
+    Dns {
+        servers: servers
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(server, _)| server)
+            .collect(),
+    }
 }
 
 fn drop_folder(mut s: Section<'_, '_>) -> DropFolder {
-    let drop = DropFolder { quota: s.size("quota", 0), schedule: schedule(&mut s) };
+    let drop = DropFolder {
+        quota: s.size("quota", 0),
+        schedule: schedule(&mut s),
+    };
     s.done();
     drop
 }
@@ -343,14 +433,21 @@ fn badmail(mut s: Section<'_, '_>) -> Badmail {
 fn reports(mut s: Section<'_, '_>, default_domain: &str) -> Reports {
     let postmaster = address(&mut s, "postmaster", default_domain)
         // Every domain that passed `hosts::domain` makes an address; the text is what a report would show.
-        .unwrap_or_else(|| Address::parse("postmaster", default_domain).unwrap_or_else(|_| Address::unroutable("postmaster")));
-    let reports = Reports { postmaster, copy_to: address(&mut s, "copy_to", default_domain) };
+        .unwrap_or_else(|| {
+            Address::parse("postmaster", default_domain).unwrap_or_else(|_| Address::unroutable("postmaster"))
+        });
+    let reports = Reports {
+        postmaster,
+        copy_to: address(&mut s, "copy_to", default_domain),
+    };
     s.done();
     reports
 }
 
 fn durability(mut s: Section<'_, '_>) -> Durability {
-    let durability = Durability { flush: s.duration("flush", MILLI * 200, MILLI..=HOUR) };
+    let durability = Durability {
+        flush: s.duration("flush", MILLI * 200, MILLI..=HOUR),
+    };
     s.done();
     durability
 }
@@ -359,13 +456,19 @@ fn cluster(mut s: Section<'_, '_>) -> Cluster {
     let heartbeat = s.duration("heartbeat", SECOND * 2, MILLI * 10..=HOUR);
     let range: RangeInclusive<Duration> = MILLI * 10..=DAY;
     let lease = s.duration_at("lease", range);
-    if let Some((lease, span)) = lease.as_ref().filter(|(lease, _)| *lease < heartbeat * rules::BEATS_PER_LEASE) {
+    if let Some((lease, span)) = lease
+        .as_ref()
+        .filter(|(lease, _)| *lease < heartbeat * rules::BEATS_PER_LEASE)
+    {
         s.problem("lease", span, &rules::short_lease(*lease, heartbeat));
     }
     // A longer heartbeat alone must not make every node look dead.
     let default = (SECOND * 15).max(heartbeat * rules::BEATS_PER_LEASE);
     s.done();
-    Cluster { heartbeat, lease: lease.map_or(default, |(lease, _)| lease) }
+    Cluster {
+        heartbeat,
+        lease: lease.map_or(default, |(lease, _)| lease),
+    }
 }
 
 fn log(mut s: Section<'_, '_>) -> Log {
@@ -377,8 +480,12 @@ fn log(mut s: Section<'_, '_>) -> Log {
     ];
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let log = Log {
-        level: s.choice("level", &levels).map_or(LogLevel::Info, |(level, _)| level),
-        format: s.choice("format", &formats).map_or(LogFormat::Text, |(format, _)| format),
+        level: s
+            .choice("level", &levels)
+            .map_or(LogLevel::Info, |(level, _)| level),
+        format: s
+            .choice("format", &formats)
+            .map_or(LogFormat::Text, |(format, _)| format),
         file: s.flag("file").is_some_and(|(yes, _)| yes),
     };
     s.done();

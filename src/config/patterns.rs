@@ -7,7 +7,10 @@ use super::Pickup;
 impl Pickup {
     /// The first pattern of `ignore` that this file name matches.
     pub fn ignored_by(&self, name: &[u8]) -> Option<&str> {
-        self.ignore.iter().map(String::as_str).find(|pattern| matches(pattern.as_bytes(), name))
+        self.ignore
+            .iter()
+            .map(String::as_str)
+            .find(|pattern| matches(pattern.as_bytes(), name))
     }
 }
 
@@ -27,13 +30,17 @@ pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
                 n += 1;
             }
             _ => {
-                let Some((behind_star, from)) = retry else { return false };
+                let Some((behind_star, from)) = retry else {
+                    return false;
+                };
                 retry = Some((behind_star, from + 1));
                 (p, n) = (behind_star, from + 1);
             }
         }
     }
-    pattern.get(p..).is_none_or(|rest| rest.iter().all(|b| *b == b'*'))
+    pattern
+        .get(p..)
+        .is_none_or(|rest| rest.iter().all(|b| *b == b'*'))
 }
 
 #[cfg(test)]
@@ -56,7 +63,11 @@ mod tests {
             ("a", "", false),
             ("**a", "bba", true),
         ] {
-            assert_eq!(matches(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
         }
         assert!(matches(b"*.part", b"\xff\xfe.part"));
     }
@@ -64,6 +75,9 @@ mod tests {
     #[test]
     fn many_stars_stay_fast() {
         let pattern = "*a".repeat(60);
-        assert!(!matches(pattern.as_bytes(), format!("{}b", "a".repeat(250)).as_bytes()));
+        assert!(!matches(
+            pattern.as_bytes(),
+            format!("{}b", "a".repeat(250)).as_bytes()
+        ));
     }
 }

@@ -11,9 +11,10 @@ use std::collections::HashMap;
 pub(super) const BEATS_PER_LEASE: u32 = 3;
 
 pub(super) fn short_lease(lease: Duration, heartbeat: Duration) -> String {
-    let [lease, heartbeat, least] =
-        [lease, heartbeat, heartbeat * BEATS_PER_LEASE].map(units::show_duration);
-    format!("cannot be {lease} with a heartbeat of {heartbeat}: it must be at least {BEATS_PER_LEASE} heartbeats, {least}")
+    let [lease, heartbeat, least] = [lease, heartbeat, heartbeat * BEATS_PER_LEASE].map(units::show_duration);
+    format!(
+        "cannot be {lease} with a heartbeat of {heartbeat}: it must be at least {BEATS_PER_LEASE} heartbeats, {least}"
+    )
 }
 
 /// A folder of `[folders]`, and where it was named if it was.
@@ -28,16 +29,36 @@ pub(super) fn folders(source: &Source<'_>, places: &[Place]) {
     for (i, later) in places.iter().enumerate() {
         for earlier in places.iter().take(i) {
             let says = if later.path == earlier.path {
-                format!("\"{}\" and \"{}\" of [folders] are the same folder, {}", earlier.key, later.key, later.path.display())
+                format!(
+                    "\"{}\" and \"{}\" of [folders] are the same folder, {}",
+                    earlier.key,
+                    later.key,
+                    later.path.display()
+                )
             } else if later.path.starts_with(&earlier.path) {
-                format!("\"{}\" of [folders] lies inside \"{}\", {}", later.key, earlier.key, earlier.path.display())
+                format!(
+                    "\"{}\" of [folders] lies inside \"{}\", {}",
+                    later.key,
+                    earlier.key,
+                    earlier.path.display()
+                )
             } else if earlier.path.starts_with(&later.path) {
-                format!("\"{}\" of [folders] lies inside \"{}\", {}", earlier.key, later.key, later.path.display())
+                format!(
+                    "\"{}\" of [folders] lies inside \"{}\", {}",
+                    earlier.key,
+                    later.key,
+                    later.path.display()
+                )
             } else {
                 continue;
             };
             // One of them is not the default, or they would not clash.
-            let span = later.span.as_ref().or(earlier.span.as_ref()).cloned().unwrap_or(0..0);
+            let span = later
+                .span
+                .as_ref()
+                .or(earlier.span.as_ref())
+                .cloned()
+                .unwrap_or(0..0);
             source.problem(&span, format!("{says}; give each folder a place of its own"));
         }
     }
@@ -65,11 +86,23 @@ pub(super) struct Transport {
 }
 
 pub(super) fn delivery(s: &Section<'_, '_>, t: &Transport) {
-    let implicit = t.implicit_tls.as_ref().filter(|(yes, _)| *yes).map(|(_, span)| span);
+    let implicit = t
+        .implicit_tls
+        .as_ref()
+        .filter(|(yes, _)| *yes)
+        .map(|(_, span)| span);
     if let Some(span) = implicit.filter(|_| t.tls == Some(TlsMode::Off)) {
-        s.problem("implicit_tls", span, "cannot be true with tls = \"off\"; remove one of the two");
+        s.problem(
+            "implicit_tls",
+            span,
+            "cannot be true with tls = \"off\"; remove one of the two",
+        );
     }
-    if let Some(span) = t.auth.as_ref().filter(|_| t.tls == Some(TlsMode::Off) && !t.plaintext_auth) {
+    if let Some(span) = t
+        .auth
+        .as_ref()
+        .filter(|_| t.tls == Some(TlsMode::Off) && !t.plaintext_auth)
+    {
         let says = "\"auth\" of [delivery] needs TLS to protect the password, and tls is \"off\": set tls = \"required\", or allow_plaintext_auth = true if you must";
         s.source.problem(span, says);
     }
@@ -79,7 +112,13 @@ pub(super) fn delivery(s: &Section<'_, '_>, t: &Transport) {
     let without = [
         ("auth", t.auth.as_ref()),
         ("implicit_tls", implicit),
-        ("smart_host_mode", t.mode.as_ref().filter(|(mode, _)| *mode == SmartHostMode::AfterDirect).map(|(_, span)| span)),
+        (
+            "smart_host_mode",
+            t.mode
+                .as_ref()
+                .filter(|(mode, _)| *mode == SmartHostMode::AfterDirect)
+                .map(|(_, span)| span),
+        ),
     ];
     for (key, span) in without {
         if let Some(span) = span {
@@ -107,8 +146,10 @@ pub(super) fn remote_route(
         }
         (Some((true, span)), None) => {
             if of_delivery.is_empty() {
-                let says = "route = \"smart_host\" of [[remote]] needs a \"smart_host\" here or under [delivery]";
-                s.source.problem(if span.is_empty() { whole } else { &span }, says);
+                let says =
+                    "route = \"smart_host\" of [[remote]] needs a \"smart_host\" here or under [delivery]";
+                s.source
+                    .problem(if span.is_empty() { whole } else { &span }, says);
             }
             RemoteRoute::SmartHost(Vec::new())
         }
@@ -122,12 +163,18 @@ pub(super) fn remotes(source: &Source<'_>, entries: Vec<(Remote, Span)>, domains
     for (remote, span) in &entries {
         if let Some(before) = first_at.get(&remote.name) {
             let line = errors::line_of(source.text, *before);
-            let says = format!("there are two [[remote]] entries named \"{}\", the first on line {line}; remove one", remote.name);
+            let says = format!(
+                "there are two [[remote]] entries named \"{}\", the first on line {line}; remove one",
+                remote.name
+            );
             source.problem(span, says);
         }
         first_at.entry(remote.name.clone()).or_insert(span.start);
         if remote.name == domains.default || domains.aliases.contains(&remote.name) {
-            let says = format!("[[remote]] \"{}\" has no effect: the domain is local (see [domains]), its mail goes into Drop", remote.name);
+            let says = format!(
+                "[[remote]] \"{}\" has no effect: the domain is local (see [domains]), its mail goes into Drop",
+                remote.name
+            );
             source.warn(Some(span), &says);
         }
     }
@@ -159,9 +206,17 @@ pub(super) fn auth(
         (None, None, Some(words)) if words.first().is_some_and(|(program, _)| !program.is_empty()) => {
             SecretSource::Command(words.into_iter().map(|(word, _)| word).collect())
         }
-        (None, None, Some(_)) => return problem("has a \"token_command\" without a program: write [\"program\", \"argument\"]"),
-        (None, None, None) => return problem("has no \"password_file\" (or \"token_file\" or \"token_command\" for xoauth2)"),
-        _ => return problem("names more than one of \"password_file\", \"token_file\" and \"token_command\"; keep one"),
+        (None, None, Some(_)) => {
+            return problem("has a \"token_command\" without a program: write [\"program\", \"argument\"]");
+        }
+        (None, None, None) => {
+            return problem("has no \"password_file\" (or \"token_file\" or \"token_command\" for xoauth2)");
+        }
+        _ => {
+            return problem(
+                "names more than one of \"password_file\", \"token_file\" and \"token_command\"; keep one",
+            );
+        }
     };
     let mechanism = match mechanism.map(|(mechanism, _)| mechanism) {
         None if is_token => Some(Mechanism::Xoauth2),
@@ -174,7 +229,11 @@ pub(super) fn auth(
         other => other,
     };
     match user {
-        Some((user, _)) if !user.is_empty() => Some(Auth { user, secret, mechanism }),
+        Some((user, _)) if !user.is_empty() => Some(Auth {
+            user,
+            secret,
+            mechanism,
+        }),
         _ => problem("has no \"user\""),
     }
 }

@@ -23,7 +23,11 @@ pub(super) struct Section<'i, 's> {
 
 impl<'i, 's> Section<'i, 's> {
     pub fn new(source: &'s Source<'s>, name: impl Into<String>, table: DeTable<'i>) -> Self {
-        Self { source, name: name.into(), table }
+        Self {
+            source,
+            name: name.into(),
+            table,
+        }
     }
 
     /// A value and where it stands; it counts as known from now on.
@@ -44,11 +48,16 @@ impl<'i, 's> Section<'i, 's> {
 
     /// `"port" of [delivery] …`
     pub fn problem(&self, key: &str, span: &Span, says: &str) {
-        self.source.problem(span, format!("\"{key}\" of {} {says}", self.name));
+        self.source
+            .problem(span, format!("\"{key}\" of {} {says}", self.name));
     }
 
     fn wrong_type(&self, key: &str, span: &Span, wanted: &str, value: &DeValue<'_>) {
-        self.problem(key, span, &format!("wants {wanted}, not {}", type_in_words(value)));
+        self.problem(
+            key,
+            span,
+            &format!("wants {wanted}, not {}", type_in_words(value)),
+        );
     }
 
     /// Text, with surrounding white space removed. `example` is how it would be written.
@@ -83,17 +92,32 @@ impl<'i, 's> Section<'i, 's> {
         }
     }
 
-    pub fn duration(&mut self, key: &'static str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
+    pub fn duration(
+        &mut self,
+        key: &'static str,
+        default: Duration,
+        range: RangeInclusive<Duration>,
+    ) -> Duration {
         self.duration_at(key, range).map_or(default, |(value, _)| value)
     }
 
-    pub fn duration_at(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<(Duration, Span)> {
+    pub fn duration_at(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<(Duration, Span)> {
         let (value, span) = self.take(key)?;
-        self.as_duration(key, &value, &span, &range).map(|value| (value, span))
+        self.as_duration(key, &value, &span, &range)
+            .map(|value| (value, span))
     }
 
     /// A list of durations, never empty.
-    pub fn durations(&mut self, key: &'static str, most: usize, range: &RangeInclusive<Duration>) -> Option<Vec<Duration>> {
+    pub fn durations(
+        &mut self,
+        key: &'static str,
+        most: usize,
+        range: &RangeInclusive<Duration>,
+    ) -> Option<Vec<Duration>> {
         let (list, span) = self.list(key, "[\"1m\", \"15m\"]", most)?;
         if list.is_empty() {
             self.problem(key, &span, "is empty; name at least one wait, e.g. [\"15m\"]");
@@ -117,7 +141,8 @@ impl<'i, 's> Section<'i, 's> {
         let text = match value {
             DeValue::String(text) => text,
             DeValue::Integer(number) => {
-                let advice = format!("wants a duration with its unit in quotes, e.g. \"{number}s\" or \"{number}m\"");
+                let advice =
+                    format!("wants a duration with its unit in quotes, e.g. \"{number}s\" or \"{number}m\"");
                 self.problem(key, span, &advice);
                 return None;
             }
@@ -129,8 +154,18 @@ impl<'i, 's> Section<'i, 's> {
         match units::duration(text) {
             Err(why) => self.problem(key, span, &format!("cannot be \"{}\": {why}", short(text))),
             Ok(value) if !range.contains(&value) => {
-                let (low, high) = (units::show_duration(*range.start()), units::show_duration(*range.end()));
-                self.problem(key, span, &format!("cannot be \"{}\": it must be between {low} and {high}", short(text)));
+                let (low, high) = (
+                    units::show_duration(*range.start()),
+                    units::show_duration(*range.end()),
+                );
+                self.problem(
+                    key,
+                    span,
+                    &format!(
+                        "cannot be \"{}\": it must be between {low} and {high}",
+                        short(text)
+                    ),
+                );
             }
             Ok(value) => return Some(value),
         }
@@ -141,10 +176,15 @@ impl<'i, 's> Section<'i, 's> {
     pub fn size(&mut self, key: &'static str, default: u64) -> u64 {
         let read = match self.take(key) {
             None => return default,
-            Some((DeValue::String(text), span)) => (units::size(&text).map_err(|why| (short(&text), why)), span),
+            Some((DeValue::String(text), span)) => {
+                (units::size(&text).map_err(|why| (short(&text), why)), span)
+            }
             Some((DeValue::Integer(number), span)) => {
                 let bytes = u64::from_str_radix(number.as_str(), number.radix());
-                (bytes.map_err(|_| (number.to_string(), "it is not a number of bytes".to_owned())), span)
+                (
+                    bytes.map_err(|_| (number.to_string(), "it is not a number of bytes".to_owned())),
+                    span,
+                )
             }
             Some((value, span)) => {
                 self.wrong_type(key, &span, "a size such as \"32MiB\"", &value);
@@ -163,13 +203,22 @@ impl<'i, 's> Section<'i, 's> {
     pub fn number(&mut self, key: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
         let (value, span) = self.take(key)?;
         let DeValue::Integer(number) = &value else {
-            self.wrong_type(key, &span, &format!("a whole number without quotes such as {}", range.start().max(&25)), &value);
+            self.wrong_type(
+                key,
+                &span,
+                &format!("a whole number without quotes such as {}", range.start().max(&25)),
+                &value,
+            );
             return None;
         };
         let parsed = u32::from_str_radix(number.as_str(), number.radix()).ok();
         if parsed.is_none_or(|n| !range.contains(&n)) {
             let (low, high) = range.into_inner();
-            self.problem(key, &span, &format!("cannot be {number}: it must be between {low} and {high}"));
+            self.problem(
+                key,
+                &span,
+                &format!("cannot be {number}: it must be between {low} and {high}"),
+            );
             return None;
         }
         parsed
@@ -216,12 +265,22 @@ impl<'i, 's> Section<'i, 's> {
         let mut all = Vec::with_capacity(list.len());
         for item in list {
             let span = item.span();
-            match item.get_ref().as_str().map(str::trim).map(|text| (text, read(text))) {
+            match item
+                .get_ref()
+                .as_str()
+                .map(str::trim)
+                .map(|text| (text, read(text)))
+            {
                 Some((_, Ok(value))) => all.push((value, span)),
                 Some((text, Err(why))) => {
                     self.problem(key, &span, &format!("cannot hold \"{}\": {why}", short(text)));
                 }
-                None => self.wrong_type(key, &span, &format!("texts in quotes such as {example}"), item.get_ref()),
+                None => self.wrong_type(
+                    key,
+                    &span,
+                    &format!("texts in quotes such as {example}"),
+                    item.get_ref(),
+                ),
             }
         }
         Some(all)
@@ -230,7 +289,11 @@ impl<'i, 's> Section<'i, 's> {
     fn list(&mut self, key: &'static str, example: &str, most: usize) -> Option<(DeArray<'i>, Span)> {
         match self.take(key)? {
             (DeValue::Array(list), span) if list.len() > most => {
-                self.problem(key, &span, &format!("has {} entries; at most {most} are allowed", list.len()));
+                self.problem(
+                    key,
+                    &span,
+                    &format!("has {} entries; at most {most} are allowed", list.len()),
+                );
                 None
             }
             (DeValue::Array(list), span) => Some((list, span)),
@@ -242,12 +305,19 @@ impl<'i, 's> Section<'i, 's> {
     }
 
     /// A table inside this one; `shown` is its name in messages.
-    pub fn table(&mut self, key: &'static str, shown: &str, example: &str) -> Option<(Section<'i, 's>, Span)> {
+    pub fn table(
+        &mut self,
+        key: &'static str,
+        shown: &str,
+        example: &str,
+    ) -> Option<(Section<'i, 's>, Span)> {
         match self.take(key)? {
             (DeValue::Table(table), span) => Some((Section::new(self.source, shown, table), span)),
             (value, span) if self.name.is_empty() => {
                 let what = type_in_words(&value);
-                let advice = format!("\"{key}\" is a section, not {what}: write {example} on a line of its own, its settings below");
+                let advice = format!(
+                    "\"{key}\" is a section, not {what}: write {example} on a line of its own, its settings below"
+                );
                 self.source.problem(&span, advice);
                 None
             }
@@ -264,13 +334,21 @@ impl<'i, 's> Section<'i, 's> {
             None => return Vec::new(),
             Some((DeValue::Array(list), span)) => (list, span),
             Some((_, span)) => {
-                let advice = format!("there may be several of these: write [[{key}]] in double brackets, its settings below");
+                let advice = format!(
+                    "there may be several of these: write [[{key}]] in double brackets, its settings below"
+                );
                 self.source.problem(&span, advice);
                 return Vec::new();
             }
         };
         if list.len() > most {
-            self.source.problem(&span, format!("there are {} [[{key}]] entries; at most {most} are allowed", list.len()));
+            self.source.problem(
+                &span,
+                format!(
+                    "there are {} [[{key}]] entries; at most {most} are allowed",
+                    list.len()
+                ),
+            );
             return Vec::new();
         }
         let table = |item: Spanned<DeValue<'i>>| {
@@ -278,7 +356,8 @@ impl<'i, 's> Section<'i, 's> {
             match item.into_inner() {
                 DeValue::Table(table) => Some((table, span)),
                 _ => {
-                    self.source.problem(&span, format!("each [[{key}]] entry is a table of settings"));
+                    self.source
+                        .problem(&span, format!("each [[{key}]] entry is a table of settings"));
                     None
                 }
             }
@@ -289,7 +368,11 @@ impl<'i, 's> Section<'i, 's> {
 
 /// What stands in quotes in a message stays short.
 fn short(text: &str) -> String {
-    let mut shown: String = text.chars().take(80).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut shown: String = text
+        .chars()
+        .take(80)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if text.chars().nth(80).is_some() {
         shown.push('…');
     }

@@ -18,7 +18,7 @@ pub(super) struct Source<'t> {
     mistakes: Cell<usize>,
     warnings: RefCell<Vec<String>>,
     /// (section, key) of all that was asked for: for advice on unknown keys.
-    asked: RefCell<Vec<(String, &'static str)>>,
+    pub(super) asked: RefCell<Vec<(String, &'static str)>>,
     /// (section, key) of all that nobody asked for.
     unknown: RefCell<Vec<(String, String, Span)>>,
 }
@@ -81,21 +81,32 @@ impl<'t> Source<'t> {
         }
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|(at, _)| *at);
-        (problems.into_iter().map(|(_, problem)| problem).collect(), self.warnings.into_inner())
+        (
+            problems.into_iter().map(|(_, problem)| problem).collect(),
+            self.warnings.into_inner(),
+        )
     }
 
     fn unknown_key(&self, section: &str, key: &str) -> String {
         let asked = self.asked.borrow();
-        let here = asked.iter().filter(|(name, _)| name == section).map(|(_, key)| *key);
+        let here = asked
+            .iter()
+            .filter(|(name, _)| name == section)
+            .map(|(_, key)| *key);
         let shown: String = key.chars().filter(|c| !c.is_control()).take(60).collect();
         let is_not = match section {
             "" => format!("\"{shown}\" is not a section of mailroot.toml"),
             _ => format!("\"{shown}\" is not a setting of {section}"),
         };
         if matches!(key, "password" | "pass" | "passwd" | "secret" | "token") {
-            return format!("{is_not}: secrets do not stand in settings; write it into a file and name that in \"password_file\"");
+            return format!(
+                "{is_not}: secrets do not stand in settings; write it into a file and name that in \"password_file\""
+            );
         }
-        if let Some((section, key)) = asked.iter().find(|(name, known)| *known == key && !name.is_empty()) {
+        if let Some((section, key)) = asked
+            .iter()
+            .find(|(name, known)| *known == key && !name.is_empty())
+        {
             return format!("{is_not}; \"{key}\" belongs under {section}");
         }
         if let Some(ours) = iis_name(key) {
@@ -131,14 +142,20 @@ const IIS_NAMES: [(&str, &str); 24] = [
     ("SmtpRemoteDelayExpireMinutes", "delay_notice under [delivery]"),
     ("SmtpRemoteNDRExpireMinutes", "expire under [delivery]"),
     ("MaxOutConnections", "max_connections under [delivery]"),
-    ("MaxOutConnectionsPerDomain", "max_connections_per_domain under [delivery]"),
+    (
+        "MaxOutConnectionsPerDomain",
+        "max_connections_per_domain under [delivery]",
+    ),
     ("RemoteTimeout", "timeout under [delivery]"),
     ("MasqueradeDomain", "masquerade_domain under [delivery]"),
     ("SendNdrTo", "copy_to under [reports]"),
 ];
 
 fn iis_name(key: &str) -> Option<&'static str> {
-    IIS_NAMES.iter().find(|(iis, _)| iis.eq_ignore_ascii_case(key)).map(|(_, ours)| *ours)
+    IIS_NAMES
+        .iter()
+        .find(|(iis, _)| iis.eq_ignore_ascii_case(key))
+        .map(|(_, ours)| *ours)
 }
 
 /// The text as a tree, or the first place where it is not TOML (what follows such a place is noise).
@@ -148,11 +165,14 @@ pub(super) fn tree<'t>(source: &Source<'t>) -> Option<DeTable<'t>> {
         Err(error) => error,
     };
     let span = error.span().unwrap_or(0..0);
-    let advice = match error.message() {
-        m if m.contains("escape") => "; in double quotes a backslash is written twice, or put the text in single quotes",
-        m if m.contains("duplicate") => "; it stands in the file twice, remove one",
-        _ => "",
+    let what = error.message().replace('\n', " ");
+    let says = if what.contains("escape") {
+        "a backslash in double quotes is written twice; or put the text in single quotes".to_owned()
+    } else if what.contains("duplicate") {
+        format!("this is not TOML: {what}; it stands in the file twice, remove one")
+    } else {
+        format!("this is not TOML: {what}")
     };
-    source.problem(&span, format!("this is not TOML: {}{advice}", error.message().replace('\n', " ")));
+    source.problem(&span, says);
     None
 }

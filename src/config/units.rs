@@ -91,7 +91,9 @@ pub fn size(text: &str) -> Result<u64, String> {
             "\"{unit}{after}\" is not a unit of size; units are B, KB, MB, GB, TB (thousands) and KiB, MiB, GiB, TiB (1024s)"
         ));
     };
-    number.checked_mul(*factor).ok_or_else(|| "it is more than 16 EiB".into())
+    number
+        .checked_mul(*factor)
+        .ok_or_else(|| "it is more than 16 EiB".into())
 }
 
 /// `30m 5s` → (30, "m", " 5s").
@@ -128,7 +130,12 @@ pub fn show_duration(value: Duration) -> String {
 
 /// As a person would write it: `32MiB`, or `1.5GiB` when it does not come out even.
 pub fn show_size(bytes: u64) -> String {
-    let steps = [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let steps = [
+        ("TiB", 1u64 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
     match steps.iter().find(|(_, factor)| bytes >= *factor) {
         None => format!("{bytes} bytes"),
         Some((unit, factor)) if bytes % factor == 0 => format!("{}{unit}", bytes / factor),
@@ -161,7 +168,10 @@ mod tests {
         }
         assert_eq!(show_duration(Duration::from_millis(5_400_200)), "1h30m200ms");
         assert_eq!(show_duration(Duration::ZERO), "0");
-        assert_eq!(duration(&show_duration(Duration::from_secs(200_000))), Ok(Duration::from_secs(200_000)));
+        assert_eq!(
+            duration(&show_duration(Duration::from_secs(200_000))),
+            Ok(Duration::from_secs(200_000))
+        );
     }
 
     #[test]
