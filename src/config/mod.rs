@@ -14,12 +14,12 @@ pub mod hosts;
 mod load;
 mod machine;
 mod parse;
-pub mod patterns;
 mod rules;
 mod section;
 mod source;
 #[cfg(test)]
 mod tests;
+mod transport;
 pub mod units;
 
 pub use errors::{ConfigError, Problem};
@@ -159,7 +159,7 @@ pub struct Pickup {
     pub incomplete_grace: Duration,
     /// How lines that begin with a period are meant. [SmtpDotStuffPickupDirFiles]
     pub dots: DotsSetting,
-    /// Name patterns that are left alone; `*` stands for anything.
+    /// Name patterns that are left alone; `*` stands for anything. Names that begin with `.` or `~` are in any case.
     pub ignore: Vec<String>,
     /// Sender of a file that names none; empty: such a file goes to Badmail.
     pub default_sender: String,

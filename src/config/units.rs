@@ -138,7 +138,7 @@ pub fn show_size(bytes: u64) -> String {
     ];
     match steps.iter().find(|(_, factor)| bytes >= *factor) {
         None => format!("{bytes} bytes"),
-        Some((unit, factor)) if bytes % factor == 0 => format!("{}{unit}", bytes / factor),
+        Some((unit, factor)) if bytes.is_multiple_of(*factor) => format!("{}{unit}", bytes / factor),
         // Exact enough for a person to read; the ratio is below 1024 (or a few thousand TiB).
         Some((unit, factor)) => {
             let tenths = u128::from(bytes) * 10 / u128::from(*factor);
