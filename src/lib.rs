@@ -2,5 +2,7 @@
 
 pub mod config;
 pub mod mail;
+pub mod mailroot;
 pub mod pickup;
+pub mod queue;
 pub mod smtp;
