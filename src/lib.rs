@@ -1,6 +1,7 @@
 //! mailroot: a mail spool whose API is a directory tree.
 
 pub mod config;
+pub mod log;
 pub mod mail;
 pub mod mailroot;
 pub mod pickup;

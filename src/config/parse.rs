@@ -2,7 +2,7 @@
 //!
 //! Pure but for making paths absolute. The defaults stand here, each beside its key.
 
-use super::section::{Section, Span};
+use super::section::Section;
 use super::source::{self, Source};
 use super::*;
 use crate::mail::Address;
