@@ -3,6 +3,7 @@
 pub mod badmail;
 pub mod config;
 pub mod dns;
+pub mod log;
 pub mod mail;
 pub mod mailroot;
 pub mod pickup;

@@ -17,6 +17,7 @@ pub mod error;
 pub mod evidence;
 pub mod names;
 pub mod node;
+pub mod probe;
 pub mod spool;
 pub mod tree;
 pub mod watch;
