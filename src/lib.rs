@@ -3,4 +3,5 @@
 pub mod config;
 pub mod mail;
 pub mod pickup;
+pub mod practice;
 pub mod smtp;
