@@ -10,4 +10,5 @@ pub mod pickup;
 pub mod queue;
 pub mod report;
 pub mod route;
+pub mod practice;
 pub mod smtp;
