@@ -39,6 +39,8 @@ pub mod keeper;
 pub mod session;
 pub mod settle;
 pub mod shared;
+pub mod sightings;
+pub mod undelivered;
 pub mod tell;
 
 pub use shared::{Mode, Settings};
@@ -76,16 +78,19 @@ pub struct Engine {
 
 impl Engine {
     /// Makes what is missing of the tree and starts all threads.
-    pub fn start(config: Config, mode: Mode) -> mailroot::Result<Self> {
-        mailroot::tree::make(&config.folders)?;
+    ///
+    /// An error is one sentence: what cannot be made, read or written.
+    pub fn start(config: Config, mode: Mode) -> Result<Self, String> {
+        let words = |error: mailroot::DiskError| error.to_string();
+        mailroot::tree::make(&config.folders).map_err(words)?;
         let node = NodeName::generate(&config.server.hostname);
         let spool = Spool::new(config.folders.clone(), node.clone());
         let mut presence =
-            mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname)?;
+            mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname).map_err(words)?;
         let (events, event_line) = bounded(1024);
         let (released, released_line) = bounded(4096);
         let (flush_wake, flush_line) = bounded(1);
-        let shared = Arc::new(Shared::new(spool, config, mode, events, released, flush_wake));
+        let shared = Arc::new(Shared::new(spool, Settings::new(config)?, mode, events, released, flush_wake));
         ignore_lease_breaks();
         raise_file_limit();
 
@@ -119,8 +124,9 @@ impl Engine {
     }
 
     /// Puts new settings in force for everything that begins from now on.
-    pub fn reload(&self, config: Config) {
-        self.shared.reload(config);
+    /// An error is one sentence; then the former ones stay in force.
+    pub fn reload(&self, config: Config) -> Result<(), String> {
+        self.shared.reload(config)
     }
 
     /// Waits until a drain has nothing left to do, or the end was asked for.
