@@ -2,6 +2,7 @@
 
 pub mod badmail;
 pub mod config;
+pub mod cli;
 pub mod clock;
 pub mod dns;
 pub mod drop;

@@ -50,7 +50,7 @@ use crate::mailroot::{self, NodeName, Spool};
 use crate::stop::Stop;
 use crossbeam_channel::bounded;
 use shared::Shared;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
@@ -72,7 +72,7 @@ pub struct Ending {
 /// A running engine.
 pub struct Engine {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     _watch: Option<mailroot::watch::Watch>,
 }
 
@@ -115,7 +115,7 @@ impl Engine {
         spawn("keeper", Box::new(move || keeper::run(&s, &released_line)));
         let s = Arc::clone(&shared);
         spawn("intake", Box::new(move || intake::run(&s, &hints, &wake_line)));
-        Ok(Self { shared, threads, _watch: watch })
+        Ok(Self { shared, threads: Mutex::new(threads), _watch: watch })
     }
 
     /// What ends it.
@@ -137,11 +137,12 @@ impl Engine {
     }
 
     /// Ends all threads and says how it went.
-    pub fn finish(self) -> Ending {
+    pub fn finish(&self) -> Ending {
         self.shared.stop.set();
         self.shared.in_hand.wake_all();
         let deadline = Instant::now() + STOP_PATIENCE;
-        for thread in self.threads {
+        let threads = std::mem::take(&mut *shared::lock(&self.threads));
+        for thread in threads {
             while !thread.is_finished() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(2));
             }
