@@ -106,7 +106,7 @@ fn mailbox(words: &mut Words, address: &[u8]) {
     match a_labels {
         Some(domain) if local.is_ascii() => words.raw(&[local, b"@", domain.as_bytes()].concat()),
         Some(domain) if !local.is_empty() => {
-            words.word(local);
+            words.inline_word(local);
             words.raw(b"@");
             words.raw(domain.as_bytes());
         }
@@ -149,6 +149,10 @@ mod tests {
             ),
             (" <a@bücher.example>", " <a@xn--bcher-kva.example>"),
             (" a@bücher.example, x", " a@xn--bcher-kva.example, x"),
+            (
+                " <é@bücher.example>",
+                " <=?utf-8?Q?=C3=A9?=@xn--bcher-kva.example>",
+            ),
             (" \"é\" ö <a@b>", " =?utf-8?Q?=C3=A9?= =?utf-8?Q?_=C3=B6?= <a@b>"),
             (" grüppe: a@b;", " =?utf-8?Q?gr=C3=BCppe?= : a@b;"),
         ] {

@@ -260,7 +260,7 @@ impl Walker<'_> {
     fn can_open(&self, boundary: &[u8]) -> bool {
         self.open.len() < MAX_DEPTH
             && boundary.len() as u64 + 4 <= self.max_line
-            && !(self.seven_bit && !boundary.is_ascii())
+            && (boundary.is_ascii() || !self.seven_bit)
     }
 
     fn leaf(&mut self, head: &Head, text: &Text, end: u64) -> io::Result<()> {

@@ -160,6 +160,11 @@ impl Words {
         self.after_word = true;
     }
 
+    /// The text in one encoded-word right where we are: for what may not hold white space.
+    pub(super) fn inline_word(&mut self, text: &[u8]) {
+        self.encoded_word(text, true);
+    }
+
     /// Puts white space before an encoded-word, and a fold before that when little of the line is left.
     fn make_room(&mut self, overhead: usize) {
         if self.text.last().is_some_and(|b| !is_space(*b) && *b != b'(') {
