@@ -1,7 +1,6 @@
 //! DATA or BDAT with the message, and the reply that decides for all who were accepted.
 
 use super::{Exchange, Stop};
-use crate::smtp::reply::Reply;
 use crate::smtp::upload::{ChunkUpload, DataUpload, Halt, end_mark};
 use crate::smtp::verdict::{Stage, judge};
 
