@@ -1,7 +1,14 @@
 //! mailroot: a mail spool whose API is a directory tree.
 
+pub mod badmail;
 pub mod config;
+pub mod dns;
+pub mod log;
 pub mod mail;
+pub mod mailroot;
 pub mod pickup;
+pub mod queue;
+pub mod report;
+pub mod route;
 pub mod practice;
 pub mod smtp;

@@ -1,12 +1,39 @@
 //! Every setting with its unit, default and IIS name; text → [`Config`]; errors with line and advice.
 //!
-//! Reads one TOML text and the machine's host name; writes nothing.
+//! This file holds the words: one struct per section of `mailroot.toml`, every value valid by the time it stands
+//! here. The way there, in reading order: [`load`](Loaded::read) finds and reads the file, `parse` walks its
+//! sections through the typed readers of `section`, `rules` judges what only several settings together show, and
+//! [`errors`] puts what is wrong into words. `mailroot.toml` beside this file is the commented settings file that
+//! `mailroot init` writes; a test holds it against the defaults.
+//!
+//! Reads one file, the machine's host name and `/etc/hosts`; writes nothing, asks no DNS. Runs on the caller's
+//! thread. Not here: whether folders, hosts and password files exist (`mailroot check` looks).
+
+pub mod errors;
+pub mod hosts;
+mod load;
+mod machine;
+mod parse;
+mod rules;
+mod section;
+mod source;
+#[cfg(test)]
+mod tests;
+mod transport;
+pub mod units;
+
+pub use errors::{ConfigError, Problem};
+pub use load::{Loaded, SETTINGS_FILE};
+pub use machine::FALLBACK_HOSTNAME;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The commented settings file that `mailroot init` writes: every key with its default, unit and IIS name.
+pub const TEMPLATE: &str = include_str!("mailroot.toml");
+
 /// All settings of one mailroot, every one valid. Immutable: a reload makes a new one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `[server]`
     pub server: Server,
@@ -39,14 +66,14 @@ pub struct Config {
 }
 
 /// `[server]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// What we call ourselves in HELO, Received and Message-ID. [FullyQualifiedDomainName]
     pub hostname: String,
 }
 
 /// `[folders]`: absolute paths.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folders {
     /// [PickupDirectory]
     pub pickup: PathBuf,
@@ -63,7 +90,7 @@ pub struct Folders {
 }
 
 /// `[domains]`: what is local.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Domains {
     /// Local, and appended to addresses without a domain. [DefaultDomain]
     pub default: String,
@@ -72,7 +99,7 @@ pub struct Domains {
 }
 
 /// `[[remote]]`: a remote domain with a route of its own. [IIsSmtpDomain]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     /// `example.com`, or `*.example.com` for every name below it.
     pub name: String,
@@ -120,7 +147,7 @@ pub enum Host {
 }
 
 /// `[pickup]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pickup {
     /// How often the folder is listed, whatever notifications say.
     pub poll: Duration,
@@ -132,7 +159,7 @@ pub struct Pickup {
     pub incomplete_grace: Duration,
     /// How lines that begin with a period are meant. [SmtpDotStuffPickupDirFiles]
     pub dots: DotsSetting,
-    /// Name patterns that are left alone; `*` stands for anything.
+    /// Name patterns that are left alone; `*` stands for anything. Names that begin with `.` or `~` are in any case.
     pub ignore: Vec<String>,
     /// Sender of a file that names none; empty: such a file goes to Badmail.
     pub default_sender: String,
@@ -151,7 +178,7 @@ pub enum DotsSetting {
 }
 
 /// `[messages]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Messages {
     /// Bytes; 0: no limit. [MaxMessageSize]
     pub max_size: u64,
@@ -164,7 +191,7 @@ pub struct Messages {
 }
 
 /// `[delivery]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// Tried in order; empty: MX. [SmartHost]
     pub smart_host: Vec<HostPort>,
@@ -263,14 +290,14 @@ pub enum Mechanism {
 }
 
 /// `[dns]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dns {
     /// Empty: the system's.
     pub servers: Vec<std::net::SocketAddr>,
 }
 
 /// `[drop]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DropFolder {
     /// Bytes that may lie in Drop; 0: no limit.
     pub quota: u64,
@@ -279,7 +306,7 @@ pub struct DropFolder {
 }
 
 /// `[badmail]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Badmail {
     /// Days after which files go; 0: never.
     pub keep_days: u32,
@@ -288,7 +315,7 @@ pub struct Badmail {
 }
 
 /// `[reports]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reports {
     /// From address of DSNs. [PostmasterEmail]
     pub postmaster: crate::mail::Address,
@@ -297,14 +324,14 @@ pub struct Reports {
 }
 
 /// `[durability]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durability {
     /// At most this long until a removal is on the disk.
     pub flush: Duration,
 }
 
 /// `[cluster]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// How often a node shows that it lives.
     pub heartbeat: Duration,
@@ -313,7 +340,7 @@ pub struct Cluster {
 }
 
 /// `[log]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// What is written.
     pub level: LogLevel,

@@ -1,0 +1,416 @@
+//! The event log: one line per event on standard error, as text or JSON, and on request into a file per day.
+//!
+//! Writes: standard error; `Logs/mailroot-YYYY-MM-DD.log` (UTC days, appended to, never removed by us). Called on
+//! every thread; a line is one write under one lock, so lines of threads never mix. Not here: what is logged.
+//!
+//! Nothing in a log line comes from us alone: file names, addresses and replies of hosts stand in it. So control
+//! characters are always escaped, and what cannot be written is dropped rather than stopping mail.
+
+use crate::config::{Log, LogFormat, LogLevel};
+use crate::mailroot::tree;
+use jiff::Timestamp;
+use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
+
+/// A log file that cannot be written is tried again after this long.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// The log of this process, once started.
+#[derive(Clone)]
+pub struct Logging {
+    level: reload::Handle<Targets, Registry>,
+    json: Arc<AtomicBool>,
+    out: Out,
+}
+
+impl Logging {
+    /// Starts logging for the whole process. A second start in one process has no effect on where events go.
+    pub fn start(log: &Log, folder: &Path) -> Self {
+        let (logging, subscriber) = Self::build(log, folder, Sink::Stderr);
+        // An error means that someone else (a test) set a subscriber before us; theirs stays.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+        logging
+    }
+
+    /// Puts other settings in force, for a reload.
+    pub fn apply(&self, log: &Log, folder: &Path) {
+        let _ = self.level.reload(filter(log.level));
+        self.json.store(log.format == LogFormat::Json, Ordering::Relaxed);
+        self.out
+            .with(|target| target.choose_file(log.file.then_some(folder)));
+    }
+
+    fn build(log: &Log, folder: &Path, sink: Sink) -> (Self, impl Subscriber + Send + Sync + use<>) {
+        let (level, handle) = reload::Layer::new(filter(log.level));
+        let target = Target { sink, file: None };
+        let logging = Self {
+            level: handle,
+            json: Arc::new(AtomicBool::new(false)),
+            out: Out(Arc::new(Mutex::new(target))),
+        };
+        logging.apply(log, folder);
+        let lines = tracing_subscriber::fmt::layer()
+            .fmt_fields(JsonFields::new())
+            .event_format(Lines::new(Arc::clone(&logging.json)))
+            .with_writer(logging.out.clone())
+            .log_internal_errors(false);
+        let subscriber = tracing_subscriber::registry().with(level).with(lines);
+        (logging, subscriber)
+    }
+}
+
+/// Our own events from `level` on; of the libraries only what went wrong.
+fn filter(level: LogLevel) -> Targets {
+    let ours = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+    };
+    let theirs = if level == LogLevel::Debug {
+        LevelFilter::WARN
+    } else {
+        LevelFilter::ERROR
+    };
+    Targets::new().with_target("mailroot", ours).with_default(theirs)
+}
+
+/// `2026-11-21T09:30:00.123Z`
+struct Clock;
+
+impl FormatTime for Clock {
+    fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
+        write!(w, "{:.3}", Timestamp::now())
+    }
+}
+
+/// Text or JSON, as the settings are at the moment of the event.
+struct Lines {
+    json: Arc<AtomicBool>,
+    as_json: Format<Json, Clock>,
+}
+
+impl Lines {
+    fn new(json: Arc<AtomicBool>) -> Self {
+        let as_json = tracing_subscriber::fmt::format()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_target(false)
+            .with_timer(Clock);
+        Self { json, as_json }
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        if self.json.load(Ordering::Relaxed) {
+            return self.as_json.format_event(ctx, to, event);
+        }
+        let mut words = Words::default();
+        event.record(&mut words);
+        let level = match *event.metadata().level() {
+            Level::ERROR => "ERROR",
+            Level::WARN => "WARN ",
+            Level::INFO => "info ",
+            _ => "debug",
+        };
+        Clock.format_time(&mut to)?;
+        writeln!(to, " {level} {}{}", words.message, words.fields)
+    }
+}
+
+/// An event as text: the message, then ` key=value` for each field.
+#[derive(Default)]
+struct Words {
+    message: String,
+    fields: String,
+}
+
+impl Words {
+    fn add(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            push_escaped(&mut self.message, value);
+            return;
+        }
+        let _ = write!(self.fields, " {}=", field.name());
+        // What `{:?}` wrote; a quote inside could otherwise pretend to be the end, and what follows a field.
+        let inside = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let already_quoted = inside.is_some_and(|inside| !inside.contains('"'));
+        let plain = !value.is_empty() && !value.contains([' ', '"', '=', '\t', '\n', '\r']);
+        if plain || already_quoted {
+            push_escaped(&mut self.fields, value);
+        } else {
+            self.fields.push('"');
+            push_escaped(&mut self.fields, &value.replace('"', "\\\""));
+            self.fields.push('"');
+        }
+    }
+}
+
+impl Visit for Words {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, &format!("{value:?}"));
+    }
+}
+
+/// A line stays one line, and a terminal is told nothing by it.
+fn push_escaped(out: &mut String, text: &str) {
+    for c in text.chars() {
+        if c.is_control() {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+/// Where lines go, shared by all threads.
+#[derive(Clone)]
+struct Out(Arc<Mutex<Target>>);
+
+impl Out {
+    fn with<T>(&self, f: impl FnOnce(&mut Target) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<'a> MakeWriter<'a> for Out {
+    type Writer = Out;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.clone()
+    }
+}
+
+impl Write for Out {
+    /// Takes a whole line and always succeeds.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.with(|target| target.write(line));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Target {
+    sink: Sink,
+    file: Option<DailyFile>,
+}
+
+enum Sink {
+    Stderr,
+    #[cfg(test)]
+    Memory(Arc<Mutex<Vec<u8>>>),
+}
+
+impl Target {
+    fn write(&mut self, line: &[u8]) {
+        self.sink.write(line);
+        if let Some(trouble) = self
+            .file
+            .as_mut()
+            .and_then(|file| file.write(line, Timestamp::now()))
+        {
+            self.sink.write(trouble.as_bytes());
+        }
+    }
+
+    /// Keeps an open file when the folder is the same.
+    fn choose_file(&mut self, folder: Option<&Path>) {
+        if self.file.as_ref().map(|file| file.folder.as_path()) != folder {
+            self.file = folder.map(DailyFile::new);
+        }
+    }
+}
+
+impl Sink {
+    fn write(&self, line: &[u8]) {
+        match self {
+            // Whoever read our standard error may be gone; mail goes on.
+            Self::Stderr => drop(io::stderr().lock().write_all(line)),
+            #[cfg(test)]
+            Self::Memory(lines) => lines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend_from_slice(line),
+        }
+    }
+}
+
+/// `Logs/mailroot-YYYY-MM-DD.log` of the day of the event.
+struct DailyFile {
+    folder: PathBuf,
+    /// Days since the epoch, and the open file of that day.
+    open: Option<(i64, File)>,
+    try_again: Option<Instant>,
+}
+
+impl DailyFile {
+    fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            open: None,
+            try_again: None,
+        }
+    }
+
+    /// A line for standard error when this one could not be written, at most one per [`RETRY`].
+    fn write(&mut self, line: &[u8], now: Timestamp) -> Option<String> {
+        if self.try_again.is_some_and(|then| Instant::now() < then) {
+            return None;
+        }
+        let day = now.as_second().div_euclid(86_400);
+        if self.open.as_ref().is_none_or(|(opened, _)| *opened != day) {
+            let name = format!("mailroot-{}.log", now.strftime("%Y-%m-%d"));
+            match tree::open_log(&self.folder.join(name)) {
+                Ok(file) => self.open = Some((day, file)),
+                Err(error) => return Some(self.give_up_for_now(now, &error.to_string())),
+            }
+        }
+        let (_, file) = self.open.as_mut()?;
+        match file.write_all(line) {
+            Ok(()) => {
+                self.try_again = None;
+                None
+            }
+            Err(error) => Some(self.give_up_for_now(now, &format!("cannot write the log file: {error}"))),
+        }
+    }
+
+    fn give_up_for_now(&mut self, now: Timestamp, why: &str) -> String {
+        self.open = None;
+        self.try_again = Some(Instant::now() + RETRY);
+        let mut words = String::new();
+        push_escaped(&mut words, why);
+        format!("{now:.3} WARN  {words}; events go to standard error only, tried again in a minute\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(level: LogLevel, format: LogFormat, file: bool) -> Log {
+        Log { level, format, file }
+    }
+
+    /// What `act` logs under these settings.
+    fn lines(settings: &Log, folder: &Path, act: impl FnOnce(&Logging)) -> Vec<String> {
+        let memory = Arc::new(Mutex::new(Vec::new()));
+        let (logging, subscriber) = Logging::build(settings, folder, Sink::Memory(Arc::clone(&memory)));
+        tracing::subscriber::with_default(subscriber, || act(&logging));
+        let bytes = memory.lock().unwrap().clone();
+        String::from_utf8(bytes)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn text_is_one_line_with_everything_escaped() {
+        let settings = log(LogLevel::Info, LogFormat::Text, false);
+        let seen = lines(&settings, Path::new("/"), |_| {
+            let (file, reply, sly) = ("a b\n\u{1b}[31m.eml", "250 ok \"x\"", "\"a\" id=\"b\"");
+            tracing::info!(id = 7, %file, reply, sly, empty = "", debug = ?"q", "taken\nnow");
+            tracing::debug!("not at this level");
+            tracing::info!(target: "hickory_proto::udp", "not ours");
+        });
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        let (time, rest) = seen[0].split_at(24);
+        assert!(time.ends_with('Z') && time.parse::<Timestamp>().is_ok(), "{time}");
+        let wanted = r#" info  taken\nnow id=7 file="a b\n\u{1b}[31m.eml" reply="250 ok \"x\"" sly="\"a\" id=\"b\"" empty="" debug="q""#;
+        assert_eq!(rest, wanted);
+    }
+
+    #[test]
+    fn json_is_one_object_per_line() {
+        let settings = log(LogLevel::Info, LogFormat::Json, false);
+        let seen = lines(&settings, Path::new("/"), |_| {
+            tracing::warn!(file = "a\nb", n = 3, "hello")
+        });
+        let object: serde_json::Value = serde_json::from_str(&seen[0]).unwrap();
+        assert_eq!(
+            (&object["message"], &object["file"], &object["n"]),
+            (&"hello".into(), &"a\nb".into(), &3.into())
+        );
+        assert_eq!(object["level"], "WARN");
+        assert!(object["timestamp"].as_str().unwrap().parse::<Timestamp>().is_ok());
+    }
+
+    #[test]
+    fn a_reload_changes_level_format_and_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = log(LogLevel::Warn, LogFormat::Text, false);
+        let seen = lines(&settings, dir.path(), |logging| {
+            tracing::info!("one");
+            logging.apply(&log(LogLevel::Debug, LogFormat::Json, true), dir.path());
+            tracing::debug!("two");
+        });
+        assert_eq!(seen.len(), 1);
+        assert!(seen[0].starts_with('{') && seen[0].contains("two"), "{seen:?}");
+        let file = std::fs::read_dir(dir.path())
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        assert_eq!(std::fs::read_to_string(file).unwrap().trim_end(), seen[0]);
+    }
+
+    #[test]
+    fn a_file_per_day_is_appended_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = DailyFile::new(dir.path());
+        for (time, line) in [
+            ("2026-11-21T23:59:59Z", "a\n"),
+            ("2026-11-22T00:00:00Z", "b\n"),
+            ("2026-11-22T10:00:00Z", "c\n"),
+        ] {
+            assert_eq!(file.write(line.as_bytes(), time.parse().unwrap()), None);
+        }
+        let read =
+            |day: &str| std::fs::read_to_string(dir.path().join(format!("mailroot-{day}.log"))).unwrap();
+        assert_eq!(
+            (read("2026-11-21").as_str(), read("2026-11-22").as_str()),
+            ("a\n", "b\nc\n")
+        );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_told_once() {
+        let mut file = DailyFile::new(Path::new("/nonexistent/Logs"));
+        let trouble = file.write(b"x\n", Timestamp::now()).unwrap();
+        assert!(
+            trouble.contains("cannot open the log file /nonexistent/Logs/mailroot-"),
+            "{trouble}"
+        );
+        assert_eq!(file.write(b"y\n", Timestamp::now()), None);
+    }
+}

@@ -1,0 +1,250 @@
+//! Evidence that a writer is done with a file (contract §4 a, b): opens it without following or waiting, and asks
+//! the system who else has it open.
+//!
+//! Reads: one file in Pickup. Writes: nothing. Thread: any. Not here: how long to wait for better evidence (engine).
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+/// A file in Pickup, open for reading.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Open, and under a read lease while that is possible.
+    pub file: File,
+    /// As it was when it was opened.
+    pub meta: Metadata,
+    /// What the system says of writers.
+    pub writers: Writers,
+}
+
+/// Who has the file open for writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writers {
+    /// A read lease was granted: no process of this machine.
+    None,
+    /// The lease was refused: some process.
+    Some,
+    /// A lease cannot be asked for here (no permission, or the file system knows none).
+    Unknown,
+    /// A process holds an advisory lock on it.
+    Locked,
+}
+
+/// What a name in Pickup turned out to be.
+#[derive(Debug)]
+pub enum Looked {
+    /// A regular file with one link.
+    File(Candidate),
+    /// Nothing in it.
+    Empty,
+    /// It has more than one link: perhaps its writer publishes by link and unlink.
+    Linked,
+    /// A symbolic link, FIFO, device, socket or folder; in words.
+    NotAFile(&'static str),
+    /// No longer there.
+    Gone,
+    /// Not readable.
+    Unreadable(io::Error),
+}
+
+/// Opens `path` and gathers what the system says about it.
+pub fn look(path: &Path) -> Looked {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    // What is no regular file is not opened at all: opening a FIFO or a device has effects.
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
+        Err(error) => return Looked::Unreadable(error),
+        Ok(meta) if !meta.file_type().is_file() => return Looked::NotAFile(kind_of(&meta)),
+        Ok(meta) if meta.len() == 0 => return Looked::Empty,
+        Ok(_) => {}
+    }
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Looked::NotAFile("a symbolic link");
+        }
+        Err(error) => return Looked::Unreadable(error),
+    };
+    let meta = match file.metadata() {
+        Ok(meta) => meta,
+        Err(error) => return Looked::Unreadable(error),
+    };
+    if !meta.file_type().is_file() {
+        return Looked::NotAFile(kind_of(&meta));
+    }
+    if std::os::unix::fs::MetadataExt::nlink(&meta) > 1 {
+        return Looked::Linked;
+    }
+    let writers = ask_writers(&file);
+    Looked::File(Candidate { file, meta, writers })
+}
+
+impl Candidate {
+    /// Whether nobody has opened the file for writing since the lease was granted. True where there is no lease.
+    pub fn undisturbed(&self) -> bool {
+        self.writers != Writers::None || lease_of(&self.file) == Some(libc::F_RDLCK)
+    }
+
+    /// Whether `path` is still this very file, and not one that was swapped in.
+    pub fn is_at(&self, path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        path.symlink_metadata()
+            .is_ok_and(|m| m.ino() == self.meta.ino() && m.dev() == self.meta.dev())
+    }
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        if self.writers == Writers::None {
+            set_lease(&self.file, libc::F_UNLCK); // closing would do it too; a writer may be waiting for it now
+        }
+    }
+}
+
+fn kind_of(meta: &Metadata) -> &'static str {
+    let kind = meta.file_type();
+    if kind.is_symlink() {
+        "a symbolic link"
+    } else if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a FIFO"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+fn ask_writers(file: &File) -> Writers {
+    if let Err(error) = fs2::FileExt::try_lock_exclusive(file)
+        && error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
+    {
+        return Writers::Locked;
+    }
+    let _ = fs2::FileExt::unlock(file);
+    match set_lease(file, libc::F_RDLCK) {
+        0 => Writers::None,
+        libc::EAGAIN => Writers::Some,
+        _ => Writers::Unknown,
+    }
+}
+
+/// Sets or drops a lease; returns the error number, 0 for success.
+#[cfg(target_os = "linux")]
+fn set_lease(file: &File, lease: i32) -> i32 {
+    // SAFETY: the descriptor is open for the length of the call, and F_SETLEASE takes an int and no pointer.
+    #[allow(unsafe_code)]
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, lease) };
+    if result == 0 {
+        0
+    } else {
+        io::Error::last_os_error().raw_os_error().unwrap_or(libc::EINVAL)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn lease_of(file: &File) -> Option<i32> {
+    // SAFETY: the descriptor is open for the length of the call, and F_GETLEASE takes no argument.
+    #[allow(unsafe_code)]
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLEASE) };
+    (result >= 0).then_some(result)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn set_lease(_file: &File, _lease: i32) -> i32 {
+    libc::ENOSYS
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lease_of(_file: &File) -> Option<i32> {
+    None
+}
+
+/// Whether a lease says nothing about writers on other machines: the folder lies on a network or user-space
+/// file system.
+pub fn is_shared_storage(folder: &Path) -> bool {
+    const NFS: i64 = 0x6969;
+    const SMB: i64 = 0x517B;
+    const SMB2: i64 = 0xFE53_4D42;
+    const CIFS: i64 = 0xFF53_4D42;
+    const FUSE: i64 = 0x6573_5546;
+    const CEPH: i64 = 0x00C3_6400;
+    const GFS2: i64 = 0x0116_1970;
+    const OCFS2: i64 = 0x7461_636F;
+    const V9FS: i64 = 0x0102_1997;
+    let Ok(stat) = rustix::fs::statfs(folder) else {
+        return true;
+    };
+    #[allow(clippy::unnecessary_cast)] // the type differs between targets
+    let kind = stat.f_type as i64 & 0xFFFF_FFFF;
+    [NFS, SMB, SMB2, CIFS, FUSE, CEPH, GFS2, OCFS2, V9FS].contains(&kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn candidate(path: &Path) -> Candidate {
+        match look(path) {
+            Looked::File(candidate) => candidate,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_open_writer_is_seen_and_a_closed_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.eml");
+        let mut writer = File::create(&path).unwrap();
+        writer.write_all(b"x").unwrap();
+        assert!(matches!(
+            candidate(&path).writers,
+            Writers::Some | Writers::Unknown
+        ));
+        drop(writer);
+        let seen = candidate(&path);
+        assert!(matches!(seen.writers, Writers::None | Writers::Unknown));
+        assert!(seen.undisturbed());
+    }
+
+    #[test]
+    fn an_advisory_lock_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.eml");
+        std::fs::write(&path, "x").unwrap();
+        let holder = File::open(&path).unwrap();
+        fs2::FileExt::try_lock_shared(&holder).unwrap(); // what .NET holds while it writes
+        assert_eq!(candidate(&path).writers, Writers::Locked);
+    }
+
+    #[test]
+    fn what_is_no_file_is_never_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("target");
+        std::fs::write(&target, "secret").unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(matches!(look(&link), Looked::NotAFile("a symbolic link")));
+        assert!(matches!(look(dir.path()), Looked::NotAFile("a folder")));
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        assert!(matches!(look(&fifo), Looked::NotAFile("a FIFO")));
+        let second = dir.path().join("second");
+        std::fs::hard_link(&target, &second).unwrap();
+        assert!(matches!(look(&second), Looked::Linked));
+        assert!(matches!(look(&dir.path().join("nothing")), Looked::Gone));
+    }
+}

@@ -1,0 +1,242 @@
+//! One running process among others on the tree: its heartbeat file and its lock (contract §6).
+//!
+//! Reads and writes: `Status/nodes/NODE.json` (rewritten in place), `NODE.LCK`. Thread: heart. Not here: what is
+//! done with the claims of a dead node (engine/keeper).
+
+use super::error::{DiskError, Result};
+use super::names::NodeName;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Our own presence. Dropping it leaves the files for others to find; [`Node::leave`] removes them.
+#[derive(Debug)]
+pub struct Node {
+    folder: PathBuf,
+    name: NodeName,
+    facts: Heartbeat,
+    /// Held as long as the process lives. `None` where the storage refuses locks.
+    _lock: Option<File>,
+}
+
+/// What stands in `NODE.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Grows with each beat.
+    pub counter: u64,
+    /// Host name.
+    pub host: String,
+    /// Identity of this start of the operating system; empty where the system has none.
+    pub boot: String,
+    /// Process number.
+    pub pid: u32,
+    /// When that process started, in the system's own ticks; tells a reused number apart.
+    pub started: u64,
+    /// Of mailroot.
+    pub version: String,
+    /// When this was written, for people.
+    pub at: String,
+}
+
+/// How long a lock that hangs may keep us.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+impl Node {
+    /// Takes the lock and beats once.
+    pub fn enter(status: &Path, name: NodeName, host: &str) -> Result<Self> {
+        let folder = status.join("nodes");
+        std::fs::create_dir_all(&folder).map_err(DiskError::when("create", &folder))?;
+        let lock = lock_with_patience(folder.join(format!("{name}.LCK")));
+        let pid = std::process::id();
+        let facts = Heartbeat {
+            counter: 0,
+            host: host.to_owned(),
+            boot: boot_id(),
+            pid,
+            started: process_start(pid).unwrap_or(0),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            at: String::new(),
+        };
+        let mut node = Self {
+            folder,
+            name,
+            facts,
+            _lock: lock,
+        };
+        node.beat()?;
+        Ok(node)
+    }
+
+    /// Rewrites the heartbeat in place: open, write, close – never by rename.
+    pub fn beat(&mut self) -> Result<()> {
+        self.facts.counter += 1;
+        self.facts.at = jiff::Timestamp::now().to_string();
+        let path = heartbeat_path(&self.folder, &self.name);
+        let mut text = to_json(&self.facts);
+        text.push('\n');
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.set_len(text.len() as u64)
+            })
+            .map_err(DiskError::when("write", &path))
+    }
+
+    /// A clean end: both files go.
+    pub fn leave(self) {
+        forget(&self.folder, &self.name);
+    }
+}
+
+/// Removes the two files of a node that has ended or is dead.
+pub fn forget(nodes_folder: &Path, name: &NodeName) {
+    let _ = std::fs::remove_file(heartbeat_path(nodes_folder, name));
+    let _ = std::fs::remove_file(nodes_folder.join(format!("{name}.LCK")));
+}
+
+/// The names of all nodes that have a heartbeat file or a lock file.
+pub fn known(nodes_folder: &Path) -> Vec<NodeName> {
+    let Ok(entries) = std::fs::read_dir(nodes_folder) else {
+        return Vec::new();
+    };
+    let mut names: Vec<NodeName> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let (stem, extension) = name.to_str()?.rsplit_once('.')?;
+            matches!(extension, "json" | "LCK")
+                .then(|| stem.parse().ok())
+                .flatten()
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// The text of a node's heartbeat file; `None` when it is missing or cannot be read.
+pub fn heartbeat_text(nodes_folder: &Path, name: &NodeName) -> Option<String> {
+    let mut text = String::new();
+    File::open(heartbeat_path(nodes_folder, name))
+        .ok()?
+        .take(64 * 1024)
+        .read_to_string(&mut text)
+        .ok()?;
+    Some(text)
+}
+
+/// Rule (a) of contract §6: of our own boot, its process is gone and its lock is free.
+pub fn is_gone_from_here(nodes_folder: &Path, name: &NodeName, heartbeat: &str) -> bool {
+    let Some(facts) = parse_heartbeat(heartbeat) else {
+        return false;
+    };
+    let ours = boot_id();
+    if ours.is_empty() || facts.boot != ours {
+        return false;
+    }
+    if facts.pid == std::process::id()
+        || process_start(facts.pid).is_some_and(|started| started == facts.started)
+    {
+        return false;
+    }
+    let lock = nodes_folder.join(format!("{name}.LCK"));
+    !lock.exists() || lock_with_patience(lock).is_some()
+}
+
+fn heartbeat_path(nodes_folder: &Path, name: &NodeName) -> PathBuf {
+    nodes_folder.join(format!("{name}.json"))
+}
+
+/// On some storage a lock is ignored and on some it hangs: tried on a thread of its own, with a time limit.
+fn lock_with_patience(path: PathBuf) -> Option<File> {
+    let (answer, wait) = crossbeam_channel::bounded(1);
+    let spawned = std::thread::Builder::new().name("lock".into()).spawn(move || {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .ok();
+        let locked = file.filter(|file| fs2::FileExt::try_lock_exclusive(file).is_ok());
+        let _ = answer.send(locked);
+    });
+    spawned.ok()?;
+    wait.recv_timeout(LOCK_PATIENCE).ok().flatten()
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// Start time of a process in clock ticks since boot (field 22 of /proc/PID/stat); `None` when it is gone.
+fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the name in parentheses and may hold anything; count from the last parenthesis.
+    let (_, rest) = stat.rsplit_once(')')?;
+    if rest.trim_start().starts_with(['Z', 'X']) {
+        return None; // a zombie holds nothing any more
+    }
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+fn to_json(facts: &Heartbeat) -> String {
+    serde_json::to_string(facts).unwrap_or_default()
+}
+
+fn parse_heartbeat(text: &str) -> Option<Heartbeat> {
+    serde_json::from_str(text.lines().next()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_living_node_is_not_gone_and_a_dead_one_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let nodes = dir.path().join("nodes");
+        let name = NodeName::generate("a");
+        let mut node = Node::enter(dir.path(), name.clone(), "a").unwrap();
+        let first = heartbeat_text(&nodes, &name).unwrap();
+        node.beat().unwrap();
+        let second = heartbeat_text(&nodes, &name).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(known(&nodes), vec![name.clone()]);
+        assert!(!is_gone_from_here(&nodes, &name, &second));
+
+        let facts = parse_heartbeat(&second).unwrap();
+        let dead = to_json(&Heartbeat {
+            pid: u32::MAX - 1,
+            ..facts.clone()
+        });
+        assert!(!is_gone_from_here(&nodes, &name, &dead), "its lock is still held");
+        drop(node);
+        assert!(is_gone_from_here(&nodes, &name, &dead));
+        let elsewhere = to_json(&Heartbeat {
+            boot: "other".into(),
+            ..facts
+        });
+        assert!(
+            !is_gone_from_here(&nodes, &name, &elsewhere),
+            "only the lease tells of other machines"
+        );
+    }
+
+    #[test]
+    fn leaving_removes_both_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::enter(dir.path(), NodeName::generate("a"), "a").unwrap();
+        node.leave();
+        assert_eq!(known(&dir.path().join("nodes")), vec![]);
+    }
+}

@@ -1,0 +1,401 @@
+//! The arrows: every step that changes the tree, one function each (contract §3).
+//!
+//! Reads and writes: Pickup, Queue, Drop, Badmail. Thread: any; no state but a counter for TMP names.
+//! Not here: when a step is due, and in which order steps follow each other (engine).
+
+use super::error::{DiskError, Result};
+use super::names::{NodeName, QueueName};
+use crate::config::Folders;
+use crate::mail::MessageId;
+use rustix::fs::{CWD, RenameFlags};
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One mailroot as one node sees it.
+#[derive(Debug)]
+pub struct Spool {
+    folders: Folders,
+    node: NodeName,
+    next_tmp: AtomicU64,
+}
+
+/// Folders that files are put into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shelf {
+    /// Messages we answer for, and their ENV
+    Queue,
+    /// Mail for local domains
+    Drop,
+    /// What could be neither delivered nor returned
+    Badmail,
+}
+
+/// What the fence sees of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimState {
+    /// The name is there.
+    Ours,
+    /// Somebody took it.
+    Gone,
+    /// The disk does not say.
+    Unknown,
+}
+
+impl Spool {
+    /// A view of the tree for `node`. Touches nothing.
+    pub fn new(folders: Folders, node: NodeName) -> Self {
+        Self {
+            folders,
+            node,
+            next_tmp: AtomicU64::new(1),
+        }
+    }
+
+    /// The name of this process.
+    pub fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// Where the folders are.
+    pub fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
+    /// Arrow 1, **claim**: `Pickup/name` → `Queue/ID@NODE.EML`. `false`: somebody else has it, or it is gone.
+    ///
+    /// When Pickup is another volume, the rename that decides happens inside Pickup, and a synced copy is made
+    /// before anything is sent.
+    pub fn claim_from_pickup(&self, name: &OsStr, id: MessageId) -> Result<bool> {
+        let from = self.folders.pickup.join(name);
+        let to = self.taken(id);
+        match self.rename(&from, &to, false) {
+            Err(error) if is_other_volume(&error) => self.claim_across_volumes(&from, id),
+            Err(error) if error.is_gone() => Ok(false),
+            Err(error) => Err(error),
+            Ok(()) => Ok(true),
+        }
+    }
+
+    fn claim_across_volumes(&self, from: &Path, id: MessageId) -> Result<bool> {
+        let decided = self
+            .folders
+            .pickup
+            .join(format!(".{}", QueueName::Taken(id, self.node.clone())));
+        match self.rename(from, &decided, false) {
+            Err(error) if error.is_gone() => return Ok(false),
+            other => other?,
+        }
+        self.bring_in(&decided, id)?;
+        Ok(true)
+    }
+
+    /// The second half of a claim across volumes: copy, sync, rename into Queue, unlink the former, sync its folder.
+    pub fn bring_in(&self, decided: &Path, id: MessageId) -> Result<()> {
+        let mut source = File::open(decided).map_err(DiskError::when("open", decided))?;
+        let name = QueueName::Taken(id, self.node.clone()).to_string();
+        self.put(Shelf::Queue, &name, &mut |file| {
+            io::copy(&mut source, file).map(drop)
+        })?;
+        std::fs::remove_file(decided).map_err(DiskError::when("remove", decided))?;
+        sync_folder(&self.folders.pickup)
+    }
+
+    /// Finishes what a dead node left in Pickup between its two steps: `decided` is `Pickup/.ID@PEER.EML`.
+    pub fn finish_half_claim(&self, decided: &Path, id: MessageId) -> Result<()> {
+        if self.has_message(id.ulid)? {
+            // The copy was made and synced; only the former is left.
+            self.unlink(decided)?;
+            return sync_folder(&self.folders.pickup);
+        }
+        let id = id.next_life();
+        let ours = self.folders.pickup.join(format!(".{}", QueueName::Taken(id, self.node.clone())));
+        match self.rename(decided, &ours, false) {
+            Err(error) if error.is_gone() => return Ok(()),
+            other => other?,
+        }
+        self.bring_in(&ours, id)?;
+        self.release(id)
+    }
+
+    /// Removes TMP files of nodes that are no more from the folders that others read.
+    pub fn remove_temporaries(&self, is_worthless: &dyn Fn(&NodeName) -> bool) {
+        for folder in [&self.folders.drop, &self.folders.badmail] {
+            let Ok(entries) = std::fs::read_dir(folder) else { continue };
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                let Some(name) = name.to_str().map(|name| name.strip_prefix('.').unwrap_or(name)) else { continue };
+                if let Some(QueueName::Temporary(node)) = QueueName::parse(name.as_ref())
+                    && is_worthless(&node)
+                {
+                    let _ = self.unlink(&entry.path()); // worthless; the next start tries again
+                }
+            }
+        }
+    }
+
+    /// Arrow 1, **claim**: `Queue/ID.EML` → `Queue/ID@NODE.EML`. `false`: somebody else has it, or it is gone.
+    pub fn claim_waiting(&self, id: MessageId) -> Result<bool> {
+        match self.rename(&self.waiting(id), &self.taken(id), true) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_gone() || error.source.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Arrow 2, **record**: puts `ID.ENV`. Returns when it is durable.
+    pub fn record(&self, id: MessageId, env: &[u8]) -> Result<()> {
+        self.put(Shelf::Queue, &QueueName::Env(id).to_string(), &mut |file| {
+            file.write_all(env)
+        })
+    }
+
+    /// Arrow 3, **release**: `ID@NODE.EML` → `ID.EML`. The record comes before.
+    pub fn release(&self, id: MessageId) -> Result<()> {
+        self.rename(&self.taken(id), &self.waiting(id), true)
+    }
+
+    /// Arrow 7, **remove**: at this instant the message is done. What it leaves behind goes after the next sync
+    /// of the folder, by [`Self::sweep`].
+    pub fn remove(&self, id: MessageId) -> Result<()> {
+        let path = self.taken(id);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DiskError::when("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes ENV and transcripts of all lives up to this one. The message file is gone, durably.
+    pub fn sweep(&self, id: MessageId) -> Result<()> {
+        for life in 0..=id.life {
+            let id = MessageId { life, ..id };
+            for name in [
+                QueueName::Env(id),
+                QueueName::LocalTranscript(id),
+                QueueName::RemoteTranscript(id),
+            ] {
+                self.unlink(&self.in_queue(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a message from a dead owner: `ID@PEER.EML` → `ID-1.EML`. `false`: it is gone.
+    pub fn take_over(&self, id: MessageId, peer: &NodeName) -> Result<bool> {
+        let from = self.in_queue(&QueueName::Taken(id, peer.clone()));
+        match self.rename(&from, &self.waiting(id.next_life()), true) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_gone() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Part of the fence: whether `ID@NODE.EML` is still there.
+    pub fn claim_state(&self, id: MessageId) -> ClaimState {
+        match rustix::fs::access(self.taken(id), rustix::fs::Access::EXISTS) {
+            Ok(()) => ClaimState::Ours,
+            Err(rustix::io::Errno::NOENT) => ClaimState::Gone,
+            Err(_) => ClaimState::Unknown,
+        }
+    }
+
+    /// Whether any message file of this ULID lies in Queue, whatever its life and owner.
+    pub fn has_message(&self, ulid: crate::mail::id::Ulid) -> Result<bool> {
+        let queue = &self.folders.queue;
+        let entries = std::fs::read_dir(queue).map_err(DiskError::when("list", queue))?;
+        for entry in entries {
+            let entry = entry.map_err(DiskError::when("list", queue))?;
+            if let Some(QueueName::Waiting(id) | QueueName::Taken(id, _) | QueueName::Held(id)) =
+                QueueName::parse(&entry.file_name())
+                && id.ulid == ulid
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What the transcripts of all lives say, each cut to its last `limit` bytes: (LTR, RTR).
+    pub fn transcripts(&self, id: MessageId, limit: usize) -> (String, String) {
+        let gather = |name: fn(MessageId) -> QueueName| {
+            let mut text = String::new();
+            for life in 0..=id.life {
+                let bytes = std::fs::read(self.in_queue(&name(MessageId { life, ..id }))).unwrap_or_default();
+                text.push_str(&String::from_utf8_lossy(&bytes));
+            }
+            let from = text.len().saturating_sub(limit);
+            let from = (from..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+            text.split_off(from)
+        };
+        (gather(QueueName::LocalTranscript), gather(QueueName::RemoteTranscript))
+    }
+
+    /// The newest record that is not above this life; `None` when there is none.
+    pub fn read_env(&self, id: MessageId) -> Result<Option<Vec<u8>>> {
+        for life in (0..=id.life).rev() {
+            let path = self.in_queue(&QueueName::Env(MessageId { life, ..id }));
+            match std::fs::read(&path) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(DiskError::when("read", &path)(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// *put*: write TMP, sync it, rename, sync the folder. Replaces a former file of that name.
+    pub fn put(
+        &self,
+        shelf: Shelf,
+        name: &str,
+        write: &mut dyn FnMut(&mut File) -> io::Result<()>,
+    ) -> Result<()> {
+        let folder = self.folder(shelf);
+        let number = self.next_tmp.fetch_add(1, Ordering::Relaxed);
+        // A leading period in the folders that applications read: their readers ignore it.
+        let hidden = if shelf == Shelf::Drop { "." } else { "" };
+        let tmp = folder.join(format!("{hidden}{}.{number}.TMP", self.node));
+        let result = self.write_synced(shelf, &tmp, write).and_then(|()| {
+            self.rename(&tmp, &folder.join(name), false)?;
+            sync_folder(folder)
+        });
+        if result.is_err() {
+            let _ = std::fs::remove_file(&tmp); // worthless; the scan removes it when this fails
+        }
+        result
+    }
+
+    fn write_synced(
+        &self,
+        shelf: Shelf,
+        tmp: &Path,
+        write: &mut dyn FnMut(&mut File) -> io::Result<()>,
+    ) -> Result<()> {
+        let mode = if shelf == Shelf::Drop { 0o664 } else { 0o640 };
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(tmp)
+            .map_err(DiskError::when("create", tmp))?;
+        write(&mut file).map_err(DiskError::when("write", tmp))?;
+        file.sync_data().map_err(DiskError::when("sync", tmp))
+    }
+
+    /// Appends to a transcript; not synced, never read back as truth.
+    pub fn append(&self, name: &QueueName, text: &str) -> Result<()> {
+        let path = self.in_queue(name);
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(DiskError::when("append to", &path))
+    }
+
+    /// Syncs what a message that stays needs: its bytes, and the claim that brought it here.
+    pub fn make_durable(&self, id: MessageId) -> Result<()> {
+        let path = self.taken(id);
+        File::open(&path)
+            .and_then(|file| file.sync_data())
+            .map_err(DiskError::when("sync", &path))
+    }
+
+    /// Syncs the folders that messages leave from, so that what went is proven gone.
+    pub fn sync_removals(&self) -> Result<()> {
+        sync_folder(&self.folders.queue)?;
+        sync_folder(&self.folders.pickup)
+    }
+
+    /// Unlinks a file of ours in Queue that no message needs any more.
+    pub fn unlink(&self, path: &Path) -> Result<()> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DiskError::when("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Path of a name in Queue.
+    pub fn in_queue(&self, name: &QueueName) -> PathBuf {
+        self.folders.queue.join(name.to_string())
+    }
+
+    /// Path of the message file while it is ours.
+    pub fn taken(&self, id: MessageId) -> PathBuf {
+        self.folders.queue.join(format!("{id}@{}.EML", self.node))
+    }
+
+    fn waiting(&self, id: MessageId) -> PathBuf {
+        self.folders.queue.join(format!("{id}.EML"))
+    }
+
+    /// Path of a folder that files are put into.
+    pub fn folder(&self, shelf: Shelf) -> &Path {
+        match shelf {
+            Shelf::Queue => &self.folders.queue,
+            Shelf::Drop => &self.folders.drop,
+            Shelf::Badmail => &self.folders.badmail,
+        }
+    }
+
+    /// One rename. When it reports an error, the names say whether it happened all the same: a network file
+    /// system may have done it and lost the answer.
+    fn rename(&self, from: &Path, to: &Path, keep_existing: bool) -> Result<()> {
+        let result = if keep_existing {
+            rename_no_replace(from, to)
+        } else {
+            std::fs::rename(from, to)
+        };
+        let Err(error) = result else { return Ok(()) };
+        let kind = error.kind();
+        let decided = matches!(
+            kind,
+            io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists | io::ErrorKind::CrossesDevices
+        );
+        if decided && kind != io::ErrorKind::NotFound {
+            return Err(DiskError::when("rename", from)(error));
+        }
+        let from_gone = matches!(from.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
+        if from_gone && to.symlink_metadata().is_ok() {
+            return Ok(());
+        }
+        Err(DiskError::when("rename", from)(error))
+    }
+}
+
+/// `RENAME_NOREPLACE` where the storage knows it, a look before the rename where it does not.
+fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            if to.symlink_metadata().is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            std::fs::rename(from, to)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn is_other_volume(error: &DiskError) -> bool {
+    error.source.kind() == io::ErrorKind::CrossesDevices
+}
+
+/// Makes the names in a folder durable.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|file| file.sync_all())
+        .map_err(DiskError::when("sync the folder", folder))
+}
+
+/// Modification time in nanoseconds since the Unix epoch.
+pub fn mtime_nanos(meta: &std::fs::Metadata) -> i128 {
+    i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
+}

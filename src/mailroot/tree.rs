@@ -1,0 +1,181 @@
+//! Making the folders of a mailroot, and the files in it that are no messages: settings and log.
+//!
+//! Writes: what is missing; changes nothing that is there, neither content nor mode. Any number of nodes may do it
+//! at once. Thread: start-up; the log file: whoever logs. Not here: whether the folders are usable (`probe`).
+//!
+//! | folder | mode | because |
+//! |---|---|---|
+//! | Pickup | 1777 | everyone may add, nobody may take another's file |
+//! | Queue, Badmail | 0700 | other people's mail; for the engine and operators |
+//! | Drop | 2770 | the group reads and removes; `chgrp` it to the group of the applications |
+//! | Status | 0755 | anyone may read |
+//! | Logs | 0750 | addresses of other people; the group may read |
+
+use super::error::{DiskError, Result};
+use crate::config::Folders;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// A folder of the tree with the name of its setting and the mode that it is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct Folder<'a> {
+    /// As in `[folders]`, with a capital: `Pickup`.
+    pub name: &'static str,
+    /// Where it is.
+    pub path: &'a Path,
+    /// Permission bits when we make it.
+    pub mode: u32,
+}
+
+/// The six folders, in the order in which mail passes them.
+pub fn folders(folders: &Folders) -> [Folder<'_>; 6] {
+    let folder = |name, path, mode| Folder { name, path, mode };
+    [
+        folder("Pickup", folders.pickup.as_path(), 0o1777),
+        folder("Queue", folders.queue.as_path(), 0o700),
+        folder("Drop", folders.drop.as_path(), 0o2770),
+        folder("Badmail", folders.badmail.as_path(), 0o700),
+        folder("Status", folders.status.as_path(), 0o755),
+        folder("Logs", folders.logs.as_path(), 0o750),
+    ]
+}
+
+/// Makes the folders that are missing and names those it made.
+pub fn make(config: &Folders) -> Result<Vec<PathBuf>> {
+    let mut made = Vec::new();
+    for folder in folders(config) {
+        if make_folder(&folder)? {
+            made.push(folder.path.to_owned());
+        }
+    }
+    Ok(made)
+}
+
+/// Whether it was missing.
+fn make_folder(folder: &Folder<'_>) -> Result<bool> {
+    let path = folder.path;
+    // Nobody gets in before the mode is what it is to be: the umask cannot be trusted either way.
+    let create = || DirBuilder::new().mode(0o700).create(path);
+    let created = match create() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().unwrap_or(path);
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .map_err(DiskError::when("make the folder", parent))?;
+            create()
+        }
+        other => other,
+    };
+    match created {
+        Ok(()) => {
+            std::fs::set_permissions(path, Permissions::from_mode(folder.mode))
+                .map_err(DiskError::when("set the mode of", path))?;
+            // A message that will be synced into this folder must find the folder again after a power cut.
+            let parent = path.parent().unwrap_or(path);
+            File::open(parent)
+                .and_then(|parent| parent.sync_all())
+                .map_err(DiskError::when("sync the folder", parent))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        Err(error) => Err(DiskError::when("make the folder", path)(error)),
+    }
+}
+
+/// Writes a file that must not be there yet; `false` when it is (then it stays as it is).
+pub fn write_new(path: &Path, text: &str) -> Result<bool> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(parent)
+            .map_err(DiskError::when("make the folder", parent))?;
+    }
+    let mut file = match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(path)
+    {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(DiskError::when("create", path)(error)),
+    };
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    if let Err(error) = written {
+        // Half a file would pass for the whole one the next time.
+        let _ = std::fs::remove_file(path);
+        return Err(DiskError::when("write", path)(error));
+    }
+    Ok(true)
+}
+
+/// Opens a log file for appending; several nodes may write lines to the same one.
+pub fn open_log(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(path)
+        .map_err(DiskError::when("open the log file", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn modes(config: &Folders) -> Vec<u32> {
+        let mode = |folder: Folder<'_>| folder.path.metadata().unwrap().permissions().mode() & 0o7777;
+        folders(config).into_iter().map(mode).collect()
+    }
+
+    #[test]
+    fn the_tree_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::parse("", &dir.path().join("a/b"), "h.example")
+            .unwrap()
+            .folders;
+        let made = make(&config).unwrap();
+        assert_eq!(made.len(), 6);
+        assert_eq!(modes(&config), [0o1777, 0o700, 0o2770, 0o700, 0o755, 0o750]);
+        assert!(make(&config).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_there_is_not_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::parse("", dir.path(), "h.example").unwrap().folders;
+        std::fs::create_dir(&config.pickup).unwrap();
+        std::fs::set_permissions(&config.pickup, Permissions::from_mode(0o1733)).unwrap();
+        std::os::unix::fs::symlink(dir.path(), &config.queue).unwrap();
+        let made = make(&config).unwrap();
+        assert!(!made.contains(&config.pickup) && !made.contains(&config.queue));
+        assert_eq!(modes(&config)[0], 0o1733);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::parse("", dir.path(), "h.example").unwrap().folders;
+        std::fs::write(&config.drop, "").unwrap();
+        let error = make(&config).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("cannot make the folder {}", config.drop.display())),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_new_file_replaces_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/mailroot.toml");
+        assert!(write_new(&path, "a").unwrap());
+        assert!(!write_new(&path, "b").unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"a");
+    }
+}

@@ -1,0 +1,190 @@
+//! The envelope record: per recipient what became of it, how often it was tried, when it is due again.
+
+use crate::mail::{BodyType, Envelope, MessageId, Outcome, Recipient, Ret, Verdict};
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;
+
+/// Everything the message file cannot say. Its text form is the ENV file ([`super::env`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Whose record it is; the life says which claim wrote it.
+    pub id: MessageId,
+    /// Name in Pickup, escaped; empty for our own DSNs.
+    pub file: String,
+    /// When it became ours.
+    pub arrived: Millis,
+    /// `None` is the null sender.
+    pub sender: Option<crate::mail::Address>,
+    /// RET
+    pub ret: Option<Ret>,
+    /// ENVID, xtext
+    pub envid: Option<String>,
+    /// BODY, as the writer said
+    pub body: Option<BodyType>,
+    /// Modification time of the message file in nanoseconds; a different one is an operator's `touch`.
+    pub file_time: i128,
+    /// Attempts that ended in a panic of ours or in a takeover: the second sends the message to Badmail.
+    pub crashes: u32,
+    /// In the order of the file.
+    pub recipients: Vec<RecipientRecord>,
+}
+
+/// One recipient of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientRecord {
+    /// Address and DSN parameters.
+    pub recipient: Recipient,
+    /// Where it stands.
+    pub state: State,
+    /// What the sender has been, or must be, told of its end.
+    pub report: ReportState,
+    /// The delay has been reported.
+    pub delay_told: bool,
+    /// Attempts so far.
+    pub tries: u32,
+    /// When the next attempt is due; 0: at once.
+    pub next: Millis,
+    /// The last outcome and its time; `None` before the first attempt.
+    pub last: Option<Given>,
+}
+
+/// An outcome and when it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// When.
+    pub at: Millis,
+}
+
+/// Where a recipient stands. There is no state of a whole message: one can be in Drop and in Queue at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not done: tried when due.
+    Open,
+    /// Somebody else answers for it.
+    Delivered,
+    /// Given up.
+    Failed,
+}
+
+/// What the sender is told of the end of a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportState {
+    /// Nothing. A failed recipient that nobody is told about goes to Badmail.
+    None,
+    /// A DSN is due and not yet in Queue.
+    Owed(Owed),
+    /// The DSN is a message of its own now.
+    Done,
+}
+
+/// Which DSN is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owed {
+    /// `Action: failed`
+    Failure,
+    /// `Action: delivered`
+    Success,
+    /// `Action: relayed`: the next host does not do DSN
+    Relay,
+}
+
+impl Record {
+    /// The record of a message nobody has been told anything about.
+    pub fn new(id: MessageId, file: String, arrived: Millis, file_time: i128, envelope: Envelope) -> Self {
+        let recipients = envelope
+            .recipients
+            .into_iter()
+            .map(RecipientRecord::new)
+            .collect();
+        Self {
+            id,
+            file,
+            arrived,
+            sender: envelope.sender,
+            ret: envelope.ret,
+            envid: envelope.envid,
+            body: envelope.body,
+            file_time,
+            crashes: 0,
+            recipients,
+        }
+    }
+
+    /// Whether a recipient is still to be served.
+    pub fn is_open(&self) -> bool {
+        self.recipients.iter().any(|r| r.state == State::Open)
+    }
+
+    /// When the earliest open recipient is due; `None` when none is open.
+    pub fn due(&self) -> Option<Millis> {
+        self.recipients
+            .iter()
+            .filter(|r| r.state == State::Open)
+            .map(|r| r.next)
+            .min()
+    }
+
+    /// Takes note of an outcome. `offered_dsn`: the host that took it promised to report a success itself.
+    pub fn note(&mut self, index: usize, outcome: Outcome, now: Millis, local: bool, offered_dsn: bool) {
+        let sender_known = self.sender.is_some();
+        let Some(entry) = self.recipients.get_mut(index) else {
+            return;
+        };
+        if entry.state != State::Open {
+            return; // a final fate is never revised
+        }
+        match outcome.verdict {
+            Verdict::Deferred => entry.tries = entry.tries.saturating_add(1),
+            Verdict::Delivered => {
+                entry.state = State::Delivered;
+                if sender_known && entry.recipient.wants_success() && !offered_dsn {
+                    entry.report = ReportState::Owed(if local { Owed::Success } else { Owed::Relay });
+                }
+            }
+            Verdict::Failed => {
+                entry.state = State::Failed;
+                if sender_known && entry.recipient.wants_failure() {
+                    entry.report = ReportState::Owed(Owed::Failure);
+                }
+            }
+        }
+        entry.last = Some(Given { outcome, at: now });
+    }
+
+    /// The recipients for whom a DSN of this kind is due.
+    pub fn owed(&self, owed: Owed) -> Vec<usize> {
+        self.indices(|r| r.report == ReportState::Owed(owed))
+    }
+
+    /// The failed recipients that nobody is told about.
+    pub fn unreturned(&self) -> Vec<usize> {
+        self.indices(|r| r.state == State::Failed && r.report == ReportState::None)
+    }
+
+    fn indices(&self, wanted: impl Fn(&RecipientRecord) -> bool) -> Vec<usize> {
+        self.recipients
+            .iter()
+            .enumerate()
+            .filter(|(_, r)| wanted(r))
+            .map(|(i, _)| i)
+            .collect()
+    }
+}
+
+impl RecipientRecord {
+    /// Before the first attempt.
+    pub fn new(recipient: Recipient) -> Self {
+        Self {
+            recipient,
+            state: State::Open,
+            report: ReportState::None,
+            delay_told: false,
+            tries: 0,
+            next: 0,
+            last: None,
+        }
+    }
+}
