@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! about.md       one paragraph: what a user would do and see
-//! mailroot.toml  settings; {SMTP_PORT} {DNS_ADDR} {CA_FILE} {TMP} are filled in
+//! mailroot.toml  settings; {SMTP_PORT} {DNS_ADDR} {CA_FILE} {SCENARIO} {TMP} are filled in
 //! host.talk      what the remote host on 127.0.0.1 does; host2.talk: a second one on 127.0.0.2, same port
 //! zone           what DNS knows (optional)
 //! pickup/        the files that an application puts; also looked for in spool-fixtures/pickup/
@@ -149,10 +149,12 @@ impl Run {
             .replace("{SMTP_PORT}", &port)
             .replace("{DNS_ADDR}", &dns)
             .replace("{CA_FILE}", &ca_file)
+            .replace("{SCENARIO}", &self.folder.display().to_string())
             .replace("{TMP}", &place);
         fs::write(self.root.join("mailroot.toml"), text).unwrap();
         self.known.texts = vec![
             (place, "{TMP}".to_owned()),
+            (self.folder.display().to_string(), "{SCENARIO}".to_owned()),
             (format!(":{port}"), ":{SMTP_PORT}".to_owned()),
             (dns, "{DNS_ADDR}".to_owned()),
             (env!("CARGO_PKG_VERSION").to_owned(), "{VERSION}".to_owned()),
