@@ -77,6 +77,7 @@ pub struct Run {
 }
 
 type Step = Result<(), String>;
+type Condition = Box<dyn Fn(&Run) -> bool>;
 
 impl Run {
     /// Starts hosts and DNS and writes the settings; mailroot itself is started by a step.
@@ -333,7 +334,7 @@ impl Run {
         ))
     }
 
-    fn condition(&self, words: &[&str]) -> Result<Box<dyn Fn(&Self) -> bool>, String> {
+    fn condition(&self, words: &[&str]) -> Result<Condition, String> {
         let number = |n: &str| n.parse::<usize>().map_err(|_| format!("{n} is no number"));
         Ok(match words {
             ["queue-empty"] => Box::new(|run| {
