@@ -2,7 +2,12 @@
 
 pub mod badmail;
 pub mod config;
+pub mod cli;
+pub mod clock;
 pub mod dns;
+pub mod drop;
+pub mod engine;
+pub mod stop;
 pub mod log;
 pub mod mail;
 pub mod mailroot;

@@ -289,20 +289,16 @@ fn read_and_claim(
         Ok(both) => both,
         Err(error) => return Look::Wait(Why::Unreadable(error.to_string())),
     };
-    let mut submission = reading.submission;
-    if matches!(reading.completeness, Completeness::InsideHeader | Completeness::NoClosingBoundary) {
-        if waited < grace {
-            return Look::Wait(Why::Incomplete(print, grace - waited));
-        }
-        if reading.completeness == Completeness::NoClosingBoundary {
-            submission = Err(Malformed::incomplete());
-        }
+    if is_unfinished(reading.completeness) && waited < grace {
+        return Look::Wait(Why::Incomplete(print, grace - waited));
     }
+    let transcoded = reading.transcoded.clone();
+    let submission = reading.when_final();
     let id = MessageId::generate();
     shared.in_hand.enter(id.ulid);
     let claimed = shared.spool.claim_from_pickup(&glance.name, id);
     let result = match claimed {
-        Ok(true) => settle_claim(shared, settings, glance, &candidate, id, source, reading.transcoded, submission, evidence),
+        Ok(true) => settle_claim(shared, settings, glance, &candidate, id, source, transcoded, submission, evidence),
         Ok(false) => Look::Done,
         Err(error) => {
             shared.distrust(&error);
@@ -413,22 +409,21 @@ pub fn admit_claimed(
             return later(shared, id);
         }
     };
-    let mut submission = reading.submission;
-    if record.is_none() && reading.completeness == Completeness::NoClosingBoundary {
+    let transcoded = reading.transcoded.clone();
+    let submission = if record.is_some() {
+        reading.submission // it was judged complete before anybody was told anything
+    } else {
         let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-        let grace = settings.config.pickup.incomplete_grace;
-        match age {
-            Some(age) if age >= grace => submission = Err(Malformed::incomplete()),
-            age => {
-                let _ = shared.spool.release(id);
-                return Admitted::Later(grace.saturating_sub(age.unwrap_or(Duration::ZERO)));
-            }
+        let left = settings.config.pickup.incomplete_grace.saturating_sub(age.unwrap_or(Duration::ZERO));
+        if is_unfinished(reading.completeness) && !left.is_zero() {
+            let _ = shared.spool.release(id);
+            return Admitted::Later(left);
         }
-    }
+        reading.when_final()
+    };
     match submission {
         Ok(submission) => {
             let file_time = mtime_nanos(&meta);
-            let transcoded = reading.transcoded;
             Admitted::Job(Job::new(
                 shared,
                 settings,
@@ -444,6 +439,10 @@ pub fn admit_claimed(
             Admitted::Gone
         }
     }
+}
+
+fn is_unfinished(completeness: Completeness) -> bool {
+    matches!(completeness, Completeness::InsideHeader | Completeness::NoClosingBoundary)
 }
 
 fn later(shared: &Shared, id: MessageId) -> Admitted {

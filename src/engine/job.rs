@@ -4,6 +4,7 @@ use super::shared::{Settings, Shared, lock};
 use crate::mail::{MessageId, Outcome, ReadAt};
 use crate::mailroot::spool::ClaimState;
 use crate::pickup::{Submission, read::Reading};
+use crate::queue::env;
 use crate::queue::record::{Millis, Record};
 use crate::route::Destination;
 use crate::smtp::content::{Stamps, stamps};
@@ -168,8 +169,13 @@ impl Job {
             Record::new(id, file, id.arrived_ms(), file_time, envelope)
         });
         let config = &settings.config;
-        let fallback_from = record.sender.as_ref().unwrap_or(&config.reports.postmaster);
-        let stamps = stamps(&config.server.hostname, id, record.arrived, fallback_from);
+        let stamps = stamps(
+            id,
+            &config.server.hostname,
+            env::timestamp(record.arrived),
+            record.sender.as_ref(),
+            &config.reports.postmaster,
+        );
         Arc::new(Self {
             id,
             source: transcoded.map_or(source, Source::Memory),
@@ -208,7 +214,7 @@ impl Job {
     }
 }
 
-/// Reads and judges the bytes of a claimed or candidate file.
+/// Reads and judges the bytes of a file.
 pub fn read_source(source: &Source, settings: &Settings) -> io::Result<Reading> {
     crate::pickup::read::read(source, &settings.rules)
 }

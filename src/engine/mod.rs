@@ -39,6 +39,8 @@ pub mod keeper;
 pub mod session;
 pub mod settle;
 pub mod shared;
+pub mod sightings;
+pub mod undelivered;
 pub mod tell;
 
 pub use shared::{Mode, Settings};
@@ -48,7 +50,7 @@ use crate::mailroot::{self, NodeName, Spool};
 use crate::stop::Stop;
 use crossbeam_channel::bounded;
 use shared::Shared;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
@@ -70,22 +72,25 @@ pub struct Ending {
 /// A running engine.
 pub struct Engine {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     _watch: Option<mailroot::watch::Watch>,
 }
 
 impl Engine {
     /// Makes what is missing of the tree and starts all threads.
-    pub fn start(config: Config, mode: Mode) -> mailroot::Result<Self> {
-        mailroot::tree::make(&config.folders)?;
+    ///
+    /// An error is one sentence: what cannot be made, read or written.
+    pub fn start(config: Config, mode: Mode) -> Result<Self, String> {
+        let words = |error: mailroot::DiskError| error.to_string();
+        mailroot::tree::make(&config.folders).map_err(words)?;
         let node = NodeName::generate(&config.server.hostname);
         let spool = Spool::new(config.folders.clone(), node.clone());
         let mut presence =
-            mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname)?;
+            mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname).map_err(words)?;
         let (events, event_line) = bounded(1024);
         let (released, released_line) = bounded(4096);
         let (flush_wake, flush_line) = bounded(1);
-        let shared = Arc::new(Shared::new(spool, config, mode, events, released, flush_wake));
+        let shared = Arc::new(Shared::new(spool, Settings::new(config)?, mode, events, released, flush_wake));
         ignore_lease_breaks();
         raise_file_limit();
 
@@ -110,7 +115,7 @@ impl Engine {
         spawn("keeper", Box::new(move || keeper::run(&s, &released_line)));
         let s = Arc::clone(&shared);
         spawn("intake", Box::new(move || intake::run(&s, &hints, &wake_line)));
-        Ok(Self { shared, threads, _watch: watch })
+        Ok(Self { shared, threads: Mutex::new(threads), _watch: watch })
     }
 
     /// What ends it.
@@ -119,8 +124,9 @@ impl Engine {
     }
 
     /// Puts new settings in force for everything that begins from now on.
-    pub fn reload(&self, config: Config) {
-        self.shared.reload(config);
+    /// An error is one sentence; then the former ones stay in force.
+    pub fn reload(&self, config: Config) -> Result<(), String> {
+        self.shared.reload(config)
     }
 
     /// Waits until a drain has nothing left to do, or the end was asked for.
@@ -131,11 +137,12 @@ impl Engine {
     }
 
     /// Ends all threads and says how it went.
-    pub fn finish(self) -> Ending {
+    pub fn finish(&self) -> Ending {
         self.shared.stop.set();
         self.shared.in_hand.wake_all();
         let deadline = Instant::now() + STOP_PATIENCE;
-        for thread in self.threads {
+        let threads = std::mem::take(&mut *shared::lock(&self.threads));
+        for thread in threads {
             while !thread.is_finished() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(2));
             }

@@ -12,18 +12,16 @@ use super::{settle, tell};
 use crate::clock;
 use crate::mail::{Address, EnhancedStatus, Outcome, Recipient, Verdict};
 use crate::queue::env;
-use crate::route::{Destination, HostAddress, hosts};
+use crate::route::{self, Destination, HostAddress};
 use crate::smtp::content::{Abilities, Content};
 use crate::smtp::{self, Peer, RefusedKind, Session, Transaction};
 use crossbeam_channel::{Receiver, select};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A connection with nothing to send is kept this long.
 const IDLE: Duration = Duration::from_secs(5);
-/// A connection that was idle for longer is looked at before it is used again.
-const LOOK_AFTER: Duration = Duration::from_millis(500);
 
 /// Serves the line of `to` until it is empty for a while, the destination fails, or the end comes.
 pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, parts: &Receiver<Part>) {
@@ -76,7 +74,6 @@ struct Link {
     host: usize,
     shown: String,
     messages: usize,
-    used: Instant,
 }
 
 /// What one part has come to so far.
@@ -138,7 +135,6 @@ impl Sender<'_> {
 
     /// Tries the hosts in turn until no recipient is pending.
     fn attempt(&mut self, part: &Part, settings: &Settings, progress: &mut Progress) {
-        self.drop_stale_link();
         if let Err(outcome) = self.resolve(settings, progress) {
             progress.last = Some(outcome);
             return;
@@ -158,7 +154,7 @@ impl Sender<'_> {
                 continue;
             }
             progress.connected = true;
-            while !progress.pending.is_empty() && self.transact(part, settings, progress) {}
+            self.transact_all(host, part, settings, progress);
             if progress.pending.is_empty() {
                 break;
             }
@@ -173,7 +169,7 @@ impl Sender<'_> {
         if self.link.is_some() && self.resolved {
             return Ok(());
         }
-        let result = hosts::hosts(self.to, &settings.dns, &settings.config.server.hostname);
+        let result = route::hosts(self.to, &settings.dns, &settings.config.server.hostname);
         let (found, notes) = match result {
             Ok(found) => (Ok(found.list), found.notes),
             Err((outcome, notes)) => (Err(outcome), notes),
@@ -212,7 +208,7 @@ impl Sender<'_> {
         match smtp::connect(&peer, &settings.tls) {
             Ok(session) => {
                 let shown = peer.shown();
-                self.link = Some(Link { session, host, shown, messages: 0, used: Instant::now() });
+                self.link = Some(Link { session, host, shown, messages: 0 });
                 true
             }
             Err(refused) => {
@@ -245,7 +241,27 @@ impl Sender<'_> {
         }
     }
 
-    /// One transaction for the pending recipients; `true` when a further one on this connection makes sense.
+    /// Transactions at one host, as long as they get on: a host may take only some recipients at a time, and a kept
+    /// connection may turn out to be closed, which is no word of the host about the message.
+    fn transact_all(&mut self, host: usize, part: &Part, settings: &Settings, progress: &mut Progress) {
+        let mut reconnected = false;
+        while !progress.pending.is_empty() {
+            let before = progress.pending.len();
+            let again = self.transact(part, settings, progress);
+            if !again || progress.pending.is_empty() {
+                return;
+            }
+            if self.link.is_none() {
+                if std::mem::replace(&mut reconnected, true) || !self.connect(host, settings, progress, part) {
+                    return;
+                }
+            } else if progress.pending.len() == before {
+                return; // a host that takes nobody
+            }
+        }
+    }
+
+    /// One transaction for the pending recipients; `true` when a further one at this host makes sense.
     fn transact(&mut self, part: &Part, settings: &Settings, progress: &mut Progress) -> bool {
         let Some(link) = self.link.as_mut() else { return false };
         let job = &part.job;
@@ -287,7 +303,6 @@ impl Sender<'_> {
         let reused = link.messages > 0;
         let sent = link.session.send(&transaction, &content);
         link.messages += 1;
-        link.used = Instant::now();
         progress.offered_dsn &= offered_dsn;
 
         let asked = std::mem::take(&mut progress.pending);
@@ -316,21 +331,12 @@ impl Sender<'_> {
         }
         settled.outcomes.retain(|(_, outcome)| outcome.verdict != Verdict::Deferred);
         progress.outcomes.append(&mut settled.outcomes);
-        let again = !sent.left_over.is_empty() && link.session.usable();
+        let again = !sent.left_over.is_empty();
         let worn = settings.config.messages.max_per_connection;
-        if !link.session.usable() || (worn > 0 && link.messages >= worn && !again) {
+        if !link.session.in_step() || (worn > 0 && link.messages >= worn && !again) {
             self.hang_up();
         }
         again
-    }
-
-    /// A connection that was idle may have been closed by the host meanwhile.
-    fn drop_stale_link(&mut self) {
-        if self.link.as_mut().is_some_and(|link| {
-            !link.session.usable() || (link.used.elapsed() > LOOK_AFTER && !link.session.is_alive())
-        }) {
-            self.hang_up();
-        }
     }
 
     fn hang_up(&mut self) {

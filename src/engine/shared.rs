@@ -44,14 +44,15 @@ pub struct Settings {
 
 impl Settings {
     /// Derives the rest from the settings. Cheap: roots and name servers are looked at when first needed.
-    pub fn new(config: Config) -> Self {
-        Self {
+    /// An error is one sentence: `delivery.tls_ca_file` cannot be read.
+    pub fn new(config: Config) -> Result<Self, String> {
+        Ok(Self {
             routes: Routes::new(&config),
             rules: ReadRules::from_config(&config),
-            tls: TlsContext::new(config.delivery.tls_ca_file.as_deref()),
+            tls: TlsContext::new(config.delivery.tls_ca_file.as_deref())?,
             dns: Dns::new(&config.dns.servers),
             config,
-        }
+        })
     }
 }
 
@@ -106,7 +107,7 @@ impl Shared {
     /// Everything at rest.
     pub fn new(
         spool: Spool,
-        config: Config,
+        settings: Settings,
         mode: Mode,
         events: Sender<Event>,
         released: Sender<Released>,
@@ -117,7 +118,7 @@ impl Shared {
             mode,
             stop: Stop::default(),
             in_hand: InHand::default(),
-            pulse: Pulse::new(config.cluster.lease),
+            pulse: Pulse::new(settings.config.cluster.lease),
             claimants: Mutex::default(),
             dead: Mutex::default(),
             removed: Mutex::default(),
@@ -134,7 +135,7 @@ impl Shared {
             keeper_wake: bounded(1),
             stopping_since: Mutex::default(),
             badmailed: AtomicU64::new(0),
-            settings: RwLock::new(Arc::new(Settings::new(config))),
+            settings: RwLock::new(Arc::new(settings)),
             generation: AtomicU64::new(0),
         }
     }
@@ -145,12 +146,14 @@ impl Shared {
     }
 
     /// Puts new settings in force. Folders and node stay: they are what this process is.
-    pub fn reload(&self, mut config: Config) {
+    pub fn reload(&self, mut config: Config) -> Result<(), String> {
         config.folders = self.spool.folders().clone();
-        let settings = Arc::new(Settings::new(config));
+        let settings = Arc::new(Settings::new(config)?);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         self.generation.fetch_add(1, Ordering::SeqCst);
         let _ = self.events.try_send(Event::Reloaded);
+        self.poke_keeper();
+        Ok(())
     }
 
     /// Counts a message that went to Badmail.

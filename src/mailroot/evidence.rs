@@ -89,11 +89,11 @@ impl Candidate {
         self.writers != Writers::None || lease_of(&self.file) == Some(libc::F_RDLCK)
     }
 
-    /// Whether `path` is still this very file, and not one that was swapped in.
-    pub fn is_at(&self, path: &Path) -> bool {
+    /// Whether `path` is still this very file, and not one that was swapped in. On another volume it is a copy, of
+    /// which nothing can be said.
+    pub fn is_still(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
-        path.symlink_metadata()
-            .is_ok_and(|m| m.ino() == self.meta.ino() && m.dev() == self.meta.dev())
+        path.symlink_metadata().is_ok_and(|m| m.dev() != self.meta.dev() || m.ino() == self.meta.ino())
     }
 }
 

@@ -69,6 +69,11 @@ impl Session {
         self.in_step && self.chat.wire.is_quiet()
     }
 
+    /// Whether the conversation was in step after the last transaction. No system call: [`Session::send`] looks itself.
+    pub fn in_step(&self) -> bool {
+        self.in_step
+    }
+
     /// One transaction. Every recipient gets an outcome; none is lost and none is guessed.
     pub fn send(&mut self, tx: &Transaction<'_>, body: &dyn Body) -> Sent {
         if !self.usable() {
