@@ -168,6 +168,51 @@ fn a_refused_chunk_ends_the_message_and_not_the_connection() {
     host.done();
 }
 
+/// Two chunks, both on their way before the first is answered.
+fn two_chunks(answer: impl FnOnce(&mut Conn) + Send + 'static) -> (Sent, bool) {
+    let host = Host::new(move |c| {
+        c.greet(CHUNKED);
+        c.hear("MAIL");
+        c.say("250 ok");
+        c.hear("RCPT");
+        c.say("250 ok");
+        c.hear("BDAT 262144");
+        c.bytes(262_144);
+        assert_eq!(c.hear("BDAT"), "BDAT 37856 LAST");
+        c.bytes(37_856);
+        answer(c);
+    });
+    let mut session = host.connect().unwrap();
+    let sent = send(&mut session, &recipients(&["a@b.test"]), &long_text(300_000));
+    let usable = session.usable();
+    session.quit();
+    host.done();
+    (sent, usable)
+}
+
+#[test]
+fn a_refused_chunk_before_the_last_leaves_the_conversation_in_step() {
+    let (sent, usable) = two_chunks(|c| {
+        c.say("451 4.3.0 no disk\r\n503 5.5.1 what?");
+        c.hear("RSET");
+        c.say("250 ok");
+        c.quit();
+    });
+    assert_eq!(briefs(&sent.outcomes), ["Deferred 4.3.0 451 4.3.0 no disk"]);
+    assert!(usable);
+}
+
+#[test]
+fn a_connection_lost_behind_the_last_chunk_may_have_been_a_delivery() {
+    let (sent, usable) = two_chunks(|_| {});
+    let shown = brief(&sent.outcomes[0]);
+    assert!(
+        shown.starts_with("Deferred 4.4.2 ") && shown.contains("may have been accepted"),
+        "{shown}"
+    );
+    assert!(!usable);
+}
+
 #[test]
 fn a_long_message_by_data() {
     let body = long_text(400_000);
