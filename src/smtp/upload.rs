@@ -1,7 +1,7 @@
 //! A long message on its way: [`Body`](super::Body) writes in here, blocks go out there.
 //!
-//! As DATA in blocks, or as BDAT chunks (RFC 3030). Memory: one block. Errors of the socket are kept aside, so that they are told
-//! apart from errors of the body's own disk. Runs on the session's thread.
+//! As DATA in blocks, or as BDAT chunks (RFC 3030). Memory: one block. Errors of the socket are kept aside, so that
+//! they are told apart from errors of the body's own disk. Runs on the session's thread.
 
 use std::io;
 
@@ -136,7 +136,7 @@ impl<'a> ChunkUpload<'a> {
         }
     }
 
-    /// When a chunk was refused, reads what the host still has to say to those behind it; the transaction is over anyway.
+    /// When a chunk was refused, reads what the host still has to say to those behind it; the transaction is over.
     pub fn drain(mut self) -> Option<Halt> {
         while self.unanswered > 0 && matches!(self.halt, Some(Halt::Refused(_))) {
             self.unanswered -= 1;
