@@ -1,5 +1,6 @@
 //! mailroot: a mail spool whose API is a directory tree.
 
+pub mod cli;
 pub mod config;
 pub mod log;
 pub mod mail;

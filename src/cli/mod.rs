@@ -1,0 +1,244 @@
+//! The command line: one file per verb, and the words that teach them.
+//!
+//! Reads arguments and `$MAILROOT`; writes to standard output what was asked for, to standard error what is wrong.
+//! What the verbs need of higher and later parts stands in [`Parts`]. Not here: what the verbs do to mail.
+
+pub mod check;
+mod demo;
+mod drain;
+pub mod exit;
+mod init;
+mod page;
+mod place;
+mod run;
+
+pub use exit::Exit;
+pub use page::Page;
+pub use place::Place;
+pub use run::Start;
+
+use crate::config::{Config, LogFormat};
+use crate::mail::Address;
+use crate::pickup::{Completeness, Malformed, Submission};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// What the verbs call: the engine for run, drain and demo; reading, routing and the network for check.
+pub trait Parts {
+    /// The service, until a signal ends it.
+    fn run(&self, start: Start) -> Exit;
+    /// Everything that is due, once. [`Exit::Ok`], [`Exit::Waiting`] or [`Exit::BadData`].
+    fn drain(&self, start: Start) -> Exit;
+    /// The main job shown in a folder, or in a temporary one.
+    fn demo(&self, dir: Option<PathBuf>) -> Exit;
+
+    /// Whether Pickup leaves a file of this name alone.
+    fn is_ignored(&self, name: &OsStr, config: &Config) -> bool;
+    /// What a message file says.
+    fn read(&self, file: File, config: &Config) -> io::Result<Read>;
+    /// Where a recipient goes, in words.
+    fn router(&self, config: &Config) -> Box<dyn Fn(&Address) -> String>;
+    /// DNS and SMTP hosts, as the engine would see them.
+    fn outside(&self, config: &Config) -> Box<dyn check::Outside>;
+}
+
+/// A message file as Pickup reads it.
+pub struct Read {
+    /// Whether it is whole.
+    pub completeness: Completeness,
+    /// What it says.
+    pub submission: Result<Submission, Malformed>,
+}
+
+/// The whole program: reads the command line, does it, ends.
+pub fn main(parts: &dyn Parts) -> ExitCode {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    dispatch(
+        std::env::args_os(),
+        std::env::var_os("MAILROOT"),
+        parts,
+        &mut out,
+        &mut err,
+    )
+    .into()
+}
+
+/// [`main`] with everything from outside given.
+pub fn dispatch(
+    arguments: impl IntoIterator<Item = OsString>,
+    variable: Option<OsString>,
+    parts: &dyn Parts,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(words) => return explain(&words, out, err),
+    };
+    let place = |dir| Place::choose(dir, variable, arguments.config, arguments.log.map(Into::into));
+    let (out, err) = (&mut Page::new(out), &mut Page::new(err));
+    match arguments.verb {
+        Verb::Run { dir } => run::run(place(dir), parts, err),
+        Verb::Drain { dir } => drain::drain(place(dir), parts, err),
+        Verb::Init { dir } => init::init(&place(dir), out, err),
+        Verb::Demo { dir } => demo::demo(dir, parts),
+        Verb::Check { targets, domain } => check::check(targets, &domain, place, parts, out, err),
+    }
+}
+
+/// Help is an answer, anything else a mistake; clap writes the words of both.
+fn explain(words: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+    let is_answer = matches!(words.kind(), DisplayHelp | DisplayVersion);
+    let text = words.render();
+    if is_answer {
+        let _ = write!(out, "{text}");
+        Exit::Ok
+    } else {
+        let _ = write!(err, "{text}");
+        Exit::Usage
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mailroot demo
+      see the whole job in a temporary folder, without a network
+  mailroot init ./mailroot
+      make the folders and a commented mailroot.toml
+  mailroot check ./mailroot
+      are the settings right, and could mail leave?
+  mailroot run ./mailroot
+      the service, until Ctrl-C or SIGTERM
+  cp hello.eml ./mailroot/Pickup/
+      send a message: From, To and Subject lines, a blank line, the text
+  mailroot check hello.eml
+      who would get this file, and by which way? sends nothing
+  */5 * * * * mailroot drain /srv/mailroot
+      a line for cron, where no service is wanted
+
+DIR is the mailroot. It defaults to $MAILROOT, or ./mailroot; with --config alone it is the folder of that file. `mailroot VERB --help` tells more, with exit codes.";
+
+#[derive(Parser)]
+#[command(
+    name = "mailroot",
+    version,
+    about = "A mail spool whose API is a directory tree: write a file into Pickup/, mailroot delivers it.",
+    after_help = EXAMPLES,
+    max_term_width = 110,
+    disable_help_subcommand = true,
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs",
+    arg_required_else_help = true
+)]
+struct Arguments {
+    /// Read settings from FILE instead of DIR/mailroot.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// How log lines are written to standard error
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log: Option<LogWord>,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogWord {
+    Text,
+    Json,
+}
+
+impl From<LogWord> for LogFormat {
+    fn from(word: LogWord) -> Self {
+        match word {
+            LogWord::Text => Self::Text,
+            LogWord::Json => Self::Json,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the service: deliver what appears in Pickup until a signal ends it
+    #[command(after_help = "\
+Runs in the foreground and makes the tree if it is missing. Opens no port. Any number of these, and of `drain`, may \
+work one mailroot at the same time.
+
+Signals:
+  SIGTERM, SIGINT   finish what is on the wire, then stop
+  SIGHUP            read mailroot.toml again; with a mistake in it, the old settings stay in force
+
+Exit codes: 0 stopped by a signal, 73 the tree cannot be made, 78 the settings are wrong.")]
+    Run {
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        dir: Option<PathBuf>,
+    },
+
+    /// Deliver everything that is ready once, then exit: for cron and batch jobs
+    #[command(after_help = "\
+Takes all files in Pickup that are complete, attempts everything in Queue that is due, and exits. Safe beside a \
+running service and beside itself.
+
+Exit codes: 0 nothing is left, 65 something went to Badmail in this run, 66 there is no mailroot there, \
+75 something waits in Queue or Pickup (run it again later), 78 the settings are wrong.")]
+    Drain {
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        dir: Option<PathBuf>,
+    },
+
+    /// Check a mailroot and its way out; or say what would become of a message file
+    #[command(after_help = "\
+With a folder, or nothing: reads the settings, tries the folders, asks DNS and says hello to the smart host. One line \
+per finding: ok, note, WARN (mail may go wrong) or FAIL (mail will), each with what to do. No message is sent.
+
+With files: reads each as Pickup would and shows sender and recipients, where each comes from, by which way each \
+would go, and what is wrong with the file. The files stay where they are; nothing is sent. `check DIR FILE...` uses \
+the settings of DIR.
+
+Exit codes for a folder: 0 nothing fails, 78 something does.
+Exit codes for files: 0 all would be taken, 65 some would not, 66 some cannot be read.")]
+    Check {
+        /// A mailroot, or message files [default: $MAILROOT, or ./mailroot]
+        #[arg(value_name = "DIR|FILE")]
+        targets: Vec<PathBuf>,
+
+        /// Also try the way to this domain: its MX hosts, and hello to the first of them
+        #[arg(long, value_name = "NAME")]
+        domain: Vec<String>,
+    },
+
+    /// Make the folders, and a mailroot.toml that explains every setting
+    #[command(after_help = "\
+Makes what is missing and changes nothing that is there, so it may be run again at any time. The tree:
+
+  Pickup/    applications put messages here (1777: everyone may add)
+  Queue/     messages on their way (0700)
+  Drop/      mail for local domains (2770: chgrp it to its readers' group)
+  Badmail/   what could be neither delivered nor returned, and why (0700)
+  Status/    which nodes are alive (0755)
+  Logs/      log files, when log.file is true (0750)
+
+Exit codes: 0 the tree is complete, 73 something cannot be made, 78 the existing settings are wrong.")]
+    Init {
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        dir: Option<PathBuf>,
+    },
+
+    /// Show the whole job with an SMTP host of its own, without a network
+    #[command(after_help = "\
+Makes a mailroot, starts an SMTP host on the loopback address, puts messages into Pickup and tells what becomes of \
+each. The tree is left to be looked at.")]
+    Demo {
+        /// Where to make it [default: a new temporary folder]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

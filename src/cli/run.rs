@@ -1,0 +1,51 @@
+//! `mailroot run`: settings, tree, log; then the engine has the word.
+
+use super::{Exit, Page, Parts, Place};
+use crate::config::Loaded;
+use crate::log::Logging;
+use crate::mailroot::tree;
+
+/// Everything an engine starts from.
+pub struct Start {
+    /// For reading the settings again.
+    pub place: Place,
+    /// The settings, as they are now.
+    pub loaded: Loaded,
+    /// For putting other log settings in force.
+    pub logging: Logging,
+}
+
+pub(super) fn run(place: Place, parts: &dyn Parts, err: &mut Page<'_>) -> Exit {
+    let loaded = match load(&place, err) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    if let Err(error) = tree::make(&loaded.config.folders) {
+        err.line(&format!(
+            "mailroot: {error}; make it by hand, or run as a user who may"
+        ));
+        return Exit::CannotCreate;
+    }
+    parts.run(begin(place, loaded))
+}
+
+/// The settings, or their mistakes on the page.
+pub(super) fn load(place: &Place, err: &mut Page<'_>) -> Result<Loaded, Exit> {
+    place.load().map_err(|error| {
+        err.text(&error.to_string());
+        Exit::Config
+    })
+}
+
+/// From here on what there is to tell goes to the log.
+pub(super) fn begin(place: Place, loaded: Loaded) -> Start {
+    let logging = Logging::start(&loaded.config.log, &loaded.config.folders.logs);
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    Start {
+        place,
+        loaded,
+        logging,
+    }
+}
