@@ -38,6 +38,8 @@ pub enum Writers {
 pub enum Looked {
     /// A regular file with one link.
     File(Candidate),
+    /// Nothing in it.
+    Empty,
     /// It has more than one link: perhaps its writer publishes by link and unlink.
     Linked,
     /// A symbolic link, FIFO, device, socket or folder; in words.
@@ -56,6 +58,7 @@ pub fn look(path: &Path) -> Looked {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
         Err(error) => return Looked::Unreadable(error),
         Ok(meta) if !meta.file_type().is_file() => return Looked::NotAFile(kind_of(&meta)),
+        Ok(meta) if meta.len() == 0 => return Looked::Empty,
         Ok(_) => {}
     }
     let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
@@ -86,11 +89,11 @@ impl Candidate {
         self.writers != Writers::None || lease_of(&self.file) == Some(libc::F_RDLCK)
     }
 
-    /// Whether `path` is still this very file, and not one that was swapped in.
-    pub fn is_at(&self, path: &Path) -> bool {
+    /// Whether `path` is still this very file, and not one that was swapped in. On another volume it is a copy, of
+    /// which nothing can be said.
+    pub fn is_still(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
-        path.symlink_metadata()
-            .is_ok_and(|m| m.ino() == self.meta.ino() && m.dev() == self.meta.dev())
+        path.symlink_metadata().is_ok_and(|m| m.dev() != self.meta.dev() || m.ino() == self.meta.ino())
     }
 }
 

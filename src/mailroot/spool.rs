@@ -34,6 +34,17 @@ pub enum Shelf {
     Badmail,
 }
 
+/// What the fence sees of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimState {
+    /// The name is there.
+    Ours,
+    /// Somebody took it.
+    Gone,
+    /// The disk does not say.
+    Unknown,
+}
+
 impl Spool {
     /// A view of the tree for `node`. Touches nothing.
     pub fn new(folders: Folders, node: NodeName) -> Self {
@@ -91,6 +102,39 @@ impl Spool {
         })?;
         std::fs::remove_file(decided).map_err(DiskError::when("remove", decided))?;
         sync_folder(&self.folders.pickup)
+    }
+
+    /// Finishes what a dead node left in Pickup between its two steps: `decided` is `Pickup/.ID@PEER.EML`.
+    pub fn finish_half_claim(&self, decided: &Path, id: MessageId) -> Result<()> {
+        if self.has_message(id.ulid)? {
+            // The copy was made and synced; only the former is left.
+            self.unlink(decided)?;
+            return sync_folder(&self.folders.pickup);
+        }
+        let id = id.next_life();
+        let ours = self.folders.pickup.join(format!(".{}", QueueName::Taken(id, self.node.clone())));
+        match self.rename(decided, &ours, false) {
+            Err(error) if error.is_gone() => return Ok(()),
+            other => other?,
+        }
+        self.bring_in(&ours, id)?;
+        self.release(id)
+    }
+
+    /// Removes TMP files of nodes that are no more from the folders that others read.
+    pub fn remove_temporaries(&self, is_worthless: &dyn Fn(&NodeName) -> bool) {
+        for folder in [&self.folders.drop, &self.folders.badmail] {
+            let Ok(entries) = std::fs::read_dir(folder) else { continue };
+            for entry in entries.flatten() {
+                let name = entry.file_name();
+                let Some(name) = name.to_str().map(|name| name.strip_prefix('.').unwrap_or(name)) else { continue };
+                if let Some(QueueName::Temporary(node)) = QueueName::parse(name.as_ref())
+                    && is_worthless(&node)
+                {
+                    let _ = self.unlink(&entry.path()); // worthless; the next start tries again
+                }
+            }
+        }
     }
 
     /// Arrow 1, **claim**: `Queue/ID.EML` → `Queue/ID@NODE.EML`. `false`: somebody else has it, or it is gone.
@@ -152,8 +196,56 @@ impl Spool {
     }
 
     /// Part of the fence: whether `ID@NODE.EML` is still there.
-    pub fn still_ours(&self, id: MessageId) -> bool {
-        rustix::fs::access(self.taken(id), rustix::fs::Access::EXISTS).is_ok()
+    pub fn claim_state(&self, id: MessageId) -> ClaimState {
+        match rustix::fs::access(self.taken(id), rustix::fs::Access::EXISTS) {
+            Ok(()) => ClaimState::Ours,
+            Err(rustix::io::Errno::NOENT) => ClaimState::Gone,
+            Err(_) => ClaimState::Unknown,
+        }
+    }
+
+    /// Whether any message file of this ULID lies in Queue, whatever its life and owner.
+    pub fn has_message(&self, ulid: crate::mail::id::Ulid) -> Result<bool> {
+        let queue = &self.folders.queue;
+        let entries = std::fs::read_dir(queue).map_err(DiskError::when("list", queue))?;
+        for entry in entries {
+            let entry = entry.map_err(DiskError::when("list", queue))?;
+            if let Some(QueueName::Waiting(id) | QueueName::Taken(id, _) | QueueName::Held(id)) =
+                QueueName::parse(&entry.file_name())
+                && id.ulid == ulid
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What the transcripts of all lives say, each cut to its last `limit` bytes: (LTR, RTR).
+    pub fn transcripts(&self, id: MessageId, limit: usize) -> (String, String) {
+        let gather = |name: fn(MessageId) -> QueueName| {
+            let mut text = String::new();
+            for life in 0..=id.life {
+                let bytes = std::fs::read(self.in_queue(&name(MessageId { life, ..id }))).unwrap_or_default();
+                text.push_str(&String::from_utf8_lossy(&bytes));
+            }
+            let from = text.len().saturating_sub(limit);
+            let from = (from..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+            text.split_off(from)
+        };
+        (gather(QueueName::LocalTranscript), gather(QueueName::RemoteTranscript))
+    }
+
+    /// The newest record that is not above this life; `None` when there is none.
+    pub fn read_env(&self, id: MessageId) -> Result<Option<Vec<u8>>> {
+        for life in (0..=id.life).rev() {
+            let path = self.in_queue(&QueueName::Env(MessageId { life, ..id }));
+            match std::fs::read(&path) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(DiskError::when("read", &path)(error)),
+            }
+        }
+        Ok(None)
     }
 
     /// *put*: write TMP, sync it, rename, sync the folder. Replaces a former file of that name.

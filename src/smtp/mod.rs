@@ -1,3 +1,45 @@
-//! Floor 2: the SMTP client (RFC 5321). Talks to one host; knows no queue and no tree.
+//! Floor 2: the SMTP client (RFC 5321). Talks to one host at a time; knows no queue, no tree and no DNS.
+//!
+//! ```text
+//!   Peer ──connect──▶ TCP ▶ (TLS) ▶ greeting ▶ EHLO | HELO ▶ STARTTLS ▶ EHLO ▶ AUTH ──▶ Session │ Refused
+//!
+//!   Session ──send──▶ MAIL ▶ RCPT … ▶ DATA + message + . ──▶ Sent: one Outcome per recipient
+//!      ▲                             └ BDAT + message            │
+//!      └────────────────── usable? ◀─────────────────────────────┘          ──quit──▶ QUIT
+//! ```
+//!
+//! Reads and writes one socket (and reads a password, when there is AUTH). Everything blocks the calling thread, and
+//! every step has an absolute deadline. A host can be hostile: replies, lines, dialogues and waits are bounded.
+//!
+//! Reading order: [`Peer`], `connect`, [`Session`], `transaction`, then the means: `chat` (commands and replies, recorded in
+//! the `dialogue`), `commands`, `offers`, `auth` with `secret`, `verdict`; below them `wire`, `tls`, `timed`, `reply`. [`content`] makes the
+//! bytes that a [`Body`] stands for.
 
+mod auth;
+mod body;
+mod chat;
+mod commands;
+mod connect;
 pub mod content;
+mod dialogue;
+mod offers;
+mod peer;
+mod reply;
+mod secret;
+mod session;
+mod timed;
+mod tls;
+mod transaction;
+mod upload;
+mod verdict;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use body::{Body, Transaction};
+pub use connect::connect;
+pub use offers::Offers;
+pub use peer::{Peer, Refused, RefusedKind};
+pub use session::{Sent, Session};
+pub use tls::TlsContext;

@@ -1,0 +1,71 @@
+//! Floor 2: Drop, mail for local domains. One file per message and set of local recipients: `x-sender`, one
+//! `x-receiver` each, `Return-Path`, `Received`, then the message; so it is a valid Pickup file again.
+
+use crate::mail::{Envelope, leading};
+use crate::mailroot::{Result as DiskResult, Shelf, Spool};
+use crate::smtp::content::Content;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Arrow 4: deposits the local recipients' copy. Durable when it returns. The name is derived from the ULID and the
+/// recipients, so that a repeat replaces itself and another set never does.
+pub fn deposit(spool: &Spool, name: &str, envelope: &Envelope, dotted: bool, content: &Content<'_>) -> DiskResult<()> {
+    // Without this line a reader's judgement of leading periods could differ from ours.
+    let top = leading::write(envelope, dotted.then_some("literal"));
+    spool.put(Shelf::Drop, name, &mut |file| {
+        let mut out = BufWriter::with_capacity(64 * 1024, file);
+        out.write_all(&top)?;
+        content.write_plain(&mut out)?;
+        out.flush()
+    })
+}
+
+/// Bytes in Drop, for `drop.quota`: counted anew now and then, because others take files away.
+#[derive(Default)]
+pub struct Usage {
+    counted: Mutex<Option<(Instant, u64)>>,
+}
+
+/// How old a count may be.
+const COUNT_AGAIN: Duration = Duration::from_secs(2);
+
+impl Usage {
+    /// Whether `more` bytes fit below `quota`; if so they are counted.
+    pub fn admit(&self, folder: &Path, quota: u64, more: u64) -> bool {
+        if quota == 0 {
+            return true;
+        }
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let (when, used) = match *counted {
+            Some((when, used)) if when.elapsed() < COUNT_AGAIN && used.saturating_add(more) <= quota => (when, used),
+            _ => (Instant::now(), count(folder)),
+        };
+        let fits = used.saturating_add(more) <= quota;
+        *counted = Some((when, if fits { used + more } else { used }));
+        fits
+    }
+}
+
+fn count(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quota_counts_what_lies_there_and_what_was_admitted() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a"), [0; 60]).unwrap();
+        let usage = Usage::default();
+        assert!(usage.admit(dir.path(), 100, 30));
+        assert!(!usage.admit(dir.path(), 100, 50));
+        std::fs::remove_file(dir.path().join("a")).unwrap();
+        assert!(usage.admit(dir.path(), 100, 50), "a reader made room");
+        assert!(usage.admit(dir.path(), 0, u64::MAX), "no quota");
+    }
+}

@@ -1,0 +1,138 @@
+//! What ends without a connection: Drop, and recipients that are refused or deferred by a rule.
+//!
+//! Threads: desk-0 … desk-7; several, because each deposit waits for the disk.
+
+use super::job::{Job, Part, Settled};
+use super::shared::{Shared, lock};
+use super::undelivered::digest;
+use super::{settle, tell};
+use crate::clock;
+use crate::mail::{EnhancedStatus, Envelope, Outcome, Verdict};
+use crate::queue::env;
+use crate::smtp::content::{Abilities, Content};
+use crossbeam_channel::{Receiver, select};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use tracing::error;
+
+/// One thing to do.
+pub enum Errand {
+    /// Local recipients: into Drop.
+    Deposit(Part),
+    /// These recipients get this outcome.
+    Refuse(Part, Outcome),
+    /// No recipient is open: only the end is missing.
+    Conclude(Arc<Job>),
+}
+
+/// Serves errands until the end.
+pub fn run(shared: &Shared, errands: &Receiver<Errand>) {
+    loop {
+        select! {
+            recv(errands) -> errand => match errand {
+                Ok(errand) => serve(shared, errand),
+                Err(_) => return,
+            },
+            recv(shared.stop.signal()) -> _ => return,
+        }
+    }
+}
+
+/// At the end: what nobody has begun goes back to Queue.
+pub fn give_back(shared: &Shared, errand: Errand) {
+    match errand {
+        Errand::Deposit(part) | Errand::Refuse(part, _) => settle::give_back(shared, &part.job),
+        Errand::Conclude(job) => settle::conclude(shared, &job),
+    }
+}
+
+fn serve(shared: &Shared, errand: Errand) {
+    match errand {
+        Errand::Conclude(job) => settle::conclude(shared, &job),
+        Errand::Refuse(part, outcome) => {
+            let outcomes = part.recipients.iter().map(|&index| (index, outcome.clone())).collect();
+            finish(shared, &part.job, outcomes, false);
+        }
+        Errand::Deposit(part) => {
+            let outcome = guarded(&part.job, || deposit(shared, &part));
+            let outcomes = part.recipients.iter().map(|&index| (index, outcome.clone())).collect();
+            finish(shared, &part.job, outcomes, true);
+        }
+    }
+}
+
+fn finish(shared: &Shared, job: &Arc<Job>, outcomes: Vec<(usize, Outcome)>, local: bool) {
+    let mut settled =
+        Settled { outcomes, local, offered_dsn: false, notes: String::new(), dialogue: String::new() };
+    if settled.outcomes.iter().any(|(_, outcome)| outcome.verdict != Verdict::Delivered) {
+        let mut notes = format!("{} {}\n", env::time(clock::now()), if local { "Drop" } else { "no connection made" });
+        tell::outcomes(&mut notes, job, &settled);
+        settled.notes = notes;
+    }
+    settle::part(shared, job, settled);
+}
+
+/// A panic of ours becomes a deferral of this message, and is counted: the second sends it to Badmail.
+pub fn guarded(job: &Job, work: impl FnOnce() -> Outcome) -> Outcome {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let words = crashed(job, &*panic);
+        Outcome::deferred(EnhancedStatus::new(4, 3, 0), words)
+    })
+}
+
+/// Notes that handling this message made us fail; returns what to say of it.
+pub fn crashed(job: &Job, panic: &(dyn std::any::Any + Send)) -> String {
+    let why = panic.downcast_ref::<String>().map(String::as_str);
+    let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+    error!(id = %job.id, why, "an internal error; please report it with the message file");
+    let mut state = lock(&job.state);
+    state.record.crashes = state.record.crashes.saturating_add(1);
+    state.version += 1;
+    format!("an internal error of mailroot: {why}")
+}
+
+fn deposit(shared: &Shared, part: &Part) -> Outcome {
+    let settings = shared.settings();
+    let config = &settings.config;
+    let job = &part.job;
+    if !job.is_ours(shared) {
+        return Outcome::deferred(EnhancedStatus::new(4, 3, 0), "no longer ours");
+    }
+    let envelope = {
+        let record = &lock(&job.state).record;
+        let recipients =
+            part.recipients.iter().filter_map(|&i| record.recipients.get(i)).map(|r| r.recipient.clone());
+        Envelope {
+            sender: record.sender.clone(),
+            ret: record.ret,
+            envid: record.envid.clone(),
+            body: record.body,
+            recipients: recipients.collect(),
+        }
+    };
+    let size = job.submission.layout.wire_size;
+    if !shared.drop_usage.admit(shared.spool.folder(crate::mailroot::Shelf::Drop), config.drop.quota, size) {
+        let words = format!("Drop is full: drop.quota is {} bytes", config.drop.quota);
+        return Outcome::deferred(EnhancedStatus::new(4, 2, 2), words);
+    }
+    let addresses = envelope.recipients.iter().map(|r| r.address.as_str());
+    let name = format!("{}-{:08X}.EML", job.id.ulid, digest(addresses, job.id.ulid) >> 96);
+    let stamps = job.stamps.clone().with_return_path(envelope.sender.as_ref());
+    let can = Abilities { eight_bit: true, utf8_headers: true, max_line: usize::MAX };
+    let layout = &job.submission.layout;
+    let result = Content::plan(&job.source, layout, &stamps, can).map_err(local_disk).and_then(|content| {
+        crate::drop::deposit(&shared.spool, &name, &envelope, layout.dots.present, &content).map_err(|error| {
+            shared.distrust(&error);
+            Outcome::deferred(EnhancedStatus::new(4, 3, 0), error.to_string())
+        })
+    });
+    match result {
+        Ok(()) => Outcome::ours(Verdict::Delivered, EnhancedStatus::new(2, 0, 0), format!("in Drop as {name}")),
+        Err(outcome) => outcome,
+    }
+}
+
+fn local_disk(error: io::Error) -> Outcome {
+    Outcome::deferred(EnhancedStatus::new(4, 3, 0), format!("the message cannot be read: {error}"))
+}

@@ -1,0 +1,341 @@
+//! Who sends what next: owns the destinations, their lines, their sessions, and which of them are down.
+//!
+//! Thread: dispatch, which never waits for a session or a disk. Not here: the sending (session), Drop (desk), what
+//! follows from outcomes (settle).
+
+use super::desk::Errand;
+use super::job::{Job, Part};
+use super::shared::{Settings, Shared, lock};
+use super::{desk, session, settle};
+use crate::mail::{EnhancedStatus, Outcome};
+use crate::queue::State;
+use crate::route::{Destination, Route};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select, tick};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tracing::{debug, error, warn};
+
+/// Parts that may stand in the line of one destination; the rest waits in its overflow.
+pub const LINE: usize = 512;
+/// A further session is opened for each so many parts in line.
+const PARTS_PER_SESSION: usize = 16;
+/// Threads that serve Drop and what ends without a connection.
+const DESKS: usize = 8;
+/// How often overflows are looked at.
+const TICK: Duration = Duration::from_millis(20);
+/// A destination that cannot be reached is left alone for at most this long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What dispatch is told.
+pub enum Event {
+    /// Claimed messages, to be sent.
+    Jobs(Vec<Arc<Job>>),
+    /// A session has ended; what stands in its line is served by others or by a new one.
+    SessionEnded(Arc<Destination>),
+    /// No host of it answers: what waits for it is deferred together.
+    Unreachable(Arc<Destination>, Outcome),
+    /// New settings.
+    Reloaded,
+}
+
+struct Line {
+    destination: Arc<Destination>,
+    enter: Sender<Part>,
+    parts: Receiver<Part>,
+    overflow: VecDeque<Part>,
+    sessions: usize,
+    down: Option<(Instant, Outcome)>,
+}
+
+struct Dispatch<'a> {
+    shared: &'a Arc<Shared>,
+    lines: HashMap<String, Line>,
+    sessions: usize,
+    session_number: u64,
+    errands: Sender<Errand>,
+    waiting_errands: VecDeque<Errand>,
+}
+
+/// Serves events until the end; then gives back what nobody has begun.
+pub fn run(shared: &Arc<Shared>, events: &Receiver<Event>) {
+    let (errands, errand_line) = bounded(LINE);
+    for number in 0..DESKS {
+        let (shared, line) = (Arc::clone(shared), errand_line.clone());
+        let spawned =
+            std::thread::Builder::new().name(format!("desk-{number}")).spawn(move || desk::run(&shared, &line));
+        if let Err(error) = spawned {
+            error!(%error, "cannot start a thread");
+        }
+    }
+    let mut dispatch = Dispatch {
+        shared,
+        lines: HashMap::new(),
+        sessions: 0,
+        session_number: 0,
+        errands,
+        waiting_errands: VecDeque::new(),
+    };
+    let ticks = tick(TICK);
+    loop {
+        select! {
+            recv(events) -> event => if let Ok(event) = event { dispatch.serve(event) },
+            recv(ticks) -> _ => dispatch.refill(),
+            recv(shared.stop.signal()) -> _ => break,
+        }
+    }
+    dispatch.give_everything_back(&errand_line);
+    // Sessions and desks that are still at work report here; nobody may wait for a full channel.
+    while !shared.in_hand.is_empty() && !shared.stop_patience_over() {
+        if let Ok(Event::Jobs(jobs)) = events.recv_timeout(TICK) {
+            jobs.iter().for_each(|job| settle::conclude(shared, job));
+        }
+    }
+}
+
+impl Dispatch<'_> {
+    fn serve(&mut self, event: Event) {
+        match event {
+            Event::Jobs(jobs) => {
+                let settings = self.shared.settings();
+                for job in jobs {
+                    self.route(&settings, &job);
+                }
+            }
+            Event::SessionEnded(destination) => self.session_ended(&destination),
+            Event::Unreachable(destination, outcome) => self.unreachable(&destination, outcome),
+            Event::Reloaded => self.lines.values_mut().for_each(|line| line.down = None),
+        }
+    }
+
+    /// Divides the due recipients of a message by where they go, and puts each part into its line.
+    fn route(&mut self, settings: &Settings, job: &Arc<Job>) {
+        let plan = plan(settings, job);
+        if plan.is_empty() {
+            // Nothing is open: a crash came between the last record and the removal.
+            self.errand(Errand::Conclude(Arc::clone(job)));
+            return;
+        }
+        job.parts_left.store(plan.len(), Ordering::Release);
+        for (way, recipients) in plan {
+            let part = |destination| Part { job: Arc::clone(job), recipients, destination };
+            match way {
+                Way::Local => self.errand(Errand::Deposit(part(None))),
+                Way::Refused(outcome) => self.errand(Errand::Refuse(part(None), outcome)),
+                Way::Held(to) => {
+                    lock(&job.state).held = true;
+                    let words = format!("its domain is on hold ({})", to.rule);
+                    let outcome = Outcome::deferred(EnhancedStatus::new(4, 3, 2), words);
+                    self.errand(Errand::Refuse(part(None), outcome));
+                }
+                Way::Remote(to) => {
+                    let part = part(Some(Arc::clone(&to)));
+                    self.line_up(&to, part, job.forced, settings);
+                }
+            }
+        }
+    }
+
+    fn line_up(&mut self, to: &Arc<Destination>, part: Part, forced: bool, settings: &Settings) {
+        let line = self.lines.entry(to.key.clone()).or_insert_with(|| Line::new(to));
+        if forced {
+            line.down = None;
+        }
+        if let Some((until, outcome)) = &line.down {
+            if Instant::now() < *until {
+                let outcome = outcome.clone();
+                self.errand(Errand::Refuse(part, outcome));
+                return;
+            }
+            line.down = None;
+        }
+        line.push(part);
+        self.man(&to.key, settings);
+    }
+
+    /// Opens sessions as the backlog grows, not with each message.
+    fn man(&mut self, key: &str, settings: &Settings) {
+        let delivery = &settings.config.delivery;
+        loop {
+            let Some(line) = self.lines.get_mut(key) else { return };
+            let backlog = line.parts.len() + line.overflow.len();
+            let wanted = backlog.div_ceil(PARTS_PER_SESSION).min(delivery.max_connections_per_domain.max(1));
+            if backlog == 0 || line.sessions >= wanted || self.sessions >= delivery.max_connections.max(1) {
+                return;
+            }
+            line.sessions += 1;
+            self.sessions += 1;
+            self.session_number += 1;
+            let (shared, to, parts) =
+                (Arc::clone(self.shared), Arc::clone(&line.destination), line.parts.clone());
+            let spawned = std::thread::Builder::new()
+                .name(format!("session-{}", self.session_number))
+                .spawn(move || session::run(&shared, &to, &parts));
+            if let Err(error) = spawned {
+                warn!(%error, "cannot start a session; tried again shortly");
+                line.sessions -= 1;
+                self.sessions -= 1;
+                return;
+            }
+        }
+    }
+
+    fn session_ended(&mut self, destination: &Arc<Destination>) {
+        self.sessions = self.sessions.saturating_sub(1);
+        if let Some(line) = self.lines.get_mut(&destination.key) {
+            line.sessions = line.sessions.saturating_sub(1);
+        }
+        self.refill();
+    }
+
+    fn unreachable(&mut self, destination: &Arc<Destination>, outcome: Outcome) {
+        let first = self.shared.settings().config.delivery.schedule.retry.first().copied();
+        // Shorter than the first retry with its jitter, so that a message that comes back is really tried.
+        let pause = first.unwrap_or(LONGEST_PAUSE).mul_f64(0.8).min(LONGEST_PAUSE);
+        let Some(line) = self.lines.get_mut(&destination.key) else { return };
+        if line.down.is_none() {
+            warn!(destination = %destination.key, status = %outcome.status, reply = %outcome.text,
+                "cannot be reached; its mail waits");
+        }
+        line.down = Some((Instant::now() + pause, outcome.clone()));
+        let waiting: Vec<Part> = line.parts.try_iter().chain(line.overflow.drain(..)).collect();
+        debug!(destination = %destination.key, parts = waiting.len(), "deferred together");
+        for part in waiting {
+            self.errand(Errand::Refuse(part, outcome.clone()));
+        }
+    }
+
+    fn errand(&mut self, errand: Errand) {
+        if let Err(TrySendError::Full(errand) | TrySendError::Disconnected(errand)) = self.errands.try_send(errand)
+        {
+            self.waiting_errands.push_back(errand);
+        }
+    }
+
+    /// Moves what waits in overflows into lines that have room, and forgets destinations that have nothing.
+    fn refill(&mut self) {
+        while let Some(errand) = self.waiting_errands.pop_front() {
+            if let Err(TrySendError::Full(errand) | TrySendError::Disconnected(errand)) =
+                self.errands.try_send(errand)
+            {
+                self.waiting_errands.push_front(errand);
+                break;
+            }
+        }
+        let now = Instant::now();
+        self.lines.retain(|_, line| {
+            line.refill();
+            let down = line.down.as_ref().is_some_and(|(until, _)| *until > now);
+            down || line.sessions > 0 || !line.parts.is_empty() || !line.overflow.is_empty()
+        });
+        let unmanned: Vec<String> =
+            self.lines.iter().filter(|(_, line)| !line.parts.is_empty()).map(|(key, _)| key.clone()).collect();
+        if !unmanned.is_empty() {
+            let settings = self.shared.settings();
+            unmanned.iter().for_each(|key| self.man(key, &settings));
+        }
+    }
+
+    fn give_everything_back(&mut self, errand_line: &Receiver<Errand>) {
+        let shared = self.shared;
+        for line in self.lines.values_mut() {
+            let parts: Vec<Part> = line.parts.try_iter().chain(line.overflow.drain(..)).collect();
+            parts.iter().for_each(|part| settle::give_back(shared, &part.job));
+        }
+        let errands: Vec<Errand> = self.waiting_errands.drain(..).chain(errand_line.try_iter()).collect();
+        errands.into_iter().for_each(|errand| desk::give_back(shared, errand));
+    }
+}
+
+impl Line {
+    fn new(destination: &Arc<Destination>) -> Self {
+        let (enter, parts) = bounded(LINE);
+        Self {
+            destination: Arc::clone(destination),
+            enter,
+            parts,
+            overflow: VecDeque::new(),
+            sessions: 0,
+            down: None,
+        }
+    }
+
+    fn push(&mut self, part: Part) {
+        if !self.overflow.is_empty() {
+            return self.overflow.push_back(part);
+        }
+        if let Err(TrySendError::Full(part) | TrySendError::Disconnected(part)) = self.enter.try_send(part) {
+            self.overflow.push_back(part);
+        }
+    }
+
+    fn refill(&mut self) {
+        while let Some(part) = self.overflow.pop_front() {
+            if let Err(TrySendError::Full(part) | TrySendError::Disconnected(part)) = self.enter.try_send(part) {
+                self.overflow.push_front(part);
+                return;
+            }
+        }
+    }
+}
+
+enum Way {
+    Local,
+    Remote(Arc<Destination>),
+    Held(Arc<Destination>),
+    Refused(Outcome),
+}
+
+/// The parts of an attempt: who is due, by where they go; remote parts split at `messages.max_recipients`.
+fn plan(settings: &Settings, job: &Job) -> Vec<(Way, Vec<usize>)> {
+    let now = crate::clock::now();
+    let config = &settings.config;
+    let mut state = lock(&job.state);
+    let record = &mut state.record;
+    let hops = job.submission.hops;
+    let mut local = Vec::new();
+    let mut remote: Vec<(Arc<Destination>, Vec<usize>)> = Vec::new();
+    let mut by_key: HashMap<String, usize> = HashMap::new();
+    let mut plan = Vec::new();
+    for (index, entry) in record.recipients.iter().enumerate() {
+        if entry.state != State::Open || (entry.next > now && !job.forced) {
+            continue;
+        }
+        if hops > config.messages.max_hops {
+            let words = format!("it has passed {hops} hosts (messages.max_hops is {}): a mail loop", config.messages.max_hops);
+            plan.push((Way::Refused(Outcome::failed(EnhancedStatus::new(5, 4, 6), words)), vec![index]));
+            continue;
+        }
+        match settings.routes.of(&entry.recipient.address) {
+            Route::Local => local.push(index),
+            Route::Impossible(outcome) => plan.push((Way::Refused(outcome), vec![index])),
+            Route::Remote(to) => {
+                let at = *by_key.entry(to.key.clone()).or_insert_with(|| {
+                    remote.push((to, Vec::new()));
+                    remote.len() - 1
+                });
+                if let Some((_, indices)) = remote.get_mut(at) {
+                    indices.push(index);
+                }
+            }
+        }
+    }
+    if !local.is_empty() {
+        plan.push((Way::Local, local));
+    }
+    for (to, indices) in remote {
+        if to.hold {
+            plan.push((Way::Held(to), indices));
+            continue;
+        }
+        for chunk in indices.chunks(config.messages.max_recipients.max(1)) {
+            plan.push((Way::Remote(Arc::clone(&to)), chunk.to_vec()));
+        }
+    }
+    if plan.is_empty() && state.record.is_open() && !job.forced {
+        // Taken before its time (a clock that was set back): wait again.
+        plan.push((Way::Refused(Outcome::deferred(EnhancedStatus::new(4, 3, 2), "not due yet")), vec![]));
+    }
+    plan
+}

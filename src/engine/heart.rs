@@ -1,0 +1,123 @@
+//! The heartbeat of this node, and the judge of the others (contract §6).
+//!
+//! Reads and writes: `Status/nodes`. Thread: heart. Not here: what is done with a dead node's claims (keeper).
+
+use super::shared::{Shared, lock};
+use crate::mailroot::NodeName;
+use crate::mailroot::node::{self, Node};
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+use tracing::{info, warn};
+
+/// The last heartbeat as the fence sees it.
+pub struct Pulse {
+    last: Mutex<(Instant, SystemTime)>,
+    lease: Duration,
+    /// Grows when this node missed its own heartbeat for half a lease: claims of an older epoch are lost.
+    epoch: AtomicU64,
+}
+
+impl Pulse {
+    /// Fresh from now.
+    pub fn new(lease: Duration) -> Self {
+        Self { last: Mutex::new((Instant::now(), SystemTime::now())), lease, epoch: AtomicU64::new(0) }
+    }
+
+    /// Whether the last heartbeat is younger than half a lease, by the larger of monotonic and wall clock: either
+    /// may stand still while a machine sleeps.
+    pub fn is_fresh(&self) -> bool {
+        self.age() < self.lease / 2
+    }
+
+    /// The present epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    fn age(&self) -> Duration {
+        let (monotonic, wall) = *lock(&self.last);
+        // A wall clock that was set back says nothing.
+        monotonic.elapsed().max(wall.elapsed().unwrap_or(Duration::ZERO))
+    }
+
+    /// Notes a heartbeat; `true` when it came too late for what was in hand.
+    fn beat(&self) -> bool {
+        let late = !self.is_fresh();
+        if late {
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
+        *lock(&self.last) = (Instant::now(), SystemTime::now());
+        late
+    }
+}
+
+/// What we know of another node.
+struct Watched {
+    text: Option<String>,
+    unchanged: u32,
+}
+
+/// Beats until the end; judges the others after each successful beat of our own.
+pub fn run(shared: &Shared, presence: &mut Node) {
+    let nodes = shared.spool.folders().status.join("nodes");
+    let mut watched: HashMap<NodeName, Watched> = HashMap::new();
+    let mut failing = false;
+    judge(shared, &nodes, &mut watched, true);
+    loop {
+        let cluster = shared.settings().config.cluster.clone();
+        if shared.stop.sleep(cluster.heartbeat) {
+            // What is on the wire is still ours until the engine has ended.
+            while !shared.in_hand.is_empty() && !shared.stop_patience_over() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            return;
+        }
+        match presence.beat() {
+            Err(error) => {
+                if !failing {
+                    warn!(%error, "no heartbeat: sending stops when half a lease has passed");
+                }
+                failing = true;
+                watched.values_mut().for_each(|w| w.unchanged = 0); // a judge that was blind starts counting anew
+                continue;
+            }
+            Ok(()) if failing => {
+                failing = false;
+                info!("heartbeat is back");
+            }
+            Ok(()) => {}
+        }
+        let late = shared.pulse.beat();
+        if late {
+            warn!("this node missed its own heartbeat; what it had in hand is taken up anew");
+        }
+        judge(shared, &nodes, &mut watched, late);
+    }
+}
+
+/// One look at every other node. `anew`: we were frozen or have just started, earlier looks do not count.
+fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeName, Watched>, anew: bool) {
+    let cluster = &shared.settings().config.cluster;
+    let beat = cluster.heartbeat.as_millis().max(1);
+    let looks = u32::try_from(cluster.lease.as_millis().div_ceil(beat)).unwrap_or(u32::MAX);
+    let mut names = node::known(nodes);
+    names.extend(lock(&shared.claimants).iter().cloned());
+    names.sort();
+    names.dedup();
+    names.retain(|name| name != shared.spool.node());
+    watched.retain(|name, _| names.contains(name));
+    for name in names {
+        let text = node::heartbeat_text(nodes, &name);
+        let gone = text.as_deref().is_some_and(|text| node::is_gone_from_here(nodes, &name, text));
+        let entry = watched.entry(name.clone()).or_insert(Watched { text: text.clone(), unchanged: 0 });
+        let same = text.is_none() || entry.text == text;
+        entry.unchanged = if anew || !same { 0 } else { entry.unchanged + 1 };
+        entry.text = text;
+        if (gone || entry.unchanged >= looks) && lock(&shared.dead).insert(name.clone()) {
+            info!(node = %name, "a node has ended without saying so; its messages are taken over");
+            shared.poke_keeper();
+        }
+    }
+}

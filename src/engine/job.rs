@@ -1,0 +1,220 @@
+//! A message in hand: its claim, its bytes, what it says, and the record of what became of it.
+
+use super::shared::{Settings, Shared, lock};
+use crate::mail::{MessageId, Outcome, ReadAt};
+use crate::mailroot::spool::ClaimState;
+use crate::pickup::{Submission, read::Reading};
+use crate::queue::env;
+use crate::queue::record::{Millis, Record};
+use crate::route::Destination;
+use crate::smtp::content::{Stamps, stamps};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+
+/// Messages up to this many bytes are kept in memory from the claim on; larger ones are read as they are sent.
+pub const SMALL: u64 = 64 * 1024;
+
+/// One claimed message. Shared by the parts of its attempt; dropped when it is released or removed.
+pub struct Job {
+    /// Who it is.
+    pub id: MessageId,
+    /// Its bytes.
+    pub source: Source,
+    /// What they say. The envelope in it is as the file has it; the truth per recipient is in `state.record`.
+    pub submission: Submission,
+    /// Header fields that are added, the same at every attempt.
+    pub stamps: Stamps,
+    /// The heartbeat epoch it was claimed in: an owner that missed its own heartbeat has lost it.
+    pub epoch: u64,
+    /// An operator touched it: every open recipient is tried, whatever the schedule says.
+    pub forced: bool,
+    /// Parts of the present attempt that are not settled.
+    pub parts_left: AtomicUsize,
+    /// What changes.
+    pub state: Mutex<JobState>,
+    /// The version of `state.record` that is on the disk; held while it is written.
+    pub saved: Mutex<u64>,
+}
+
+/// What changes while a message is in hand.
+pub struct JobState {
+    /// The truth per recipient.
+    pub record: Record,
+    /// Grows with each change of `record`.
+    pub version: u64,
+    /// Recipients tried in this attempt and whether locally.
+    pub tried: Vec<(usize, bool)>,
+    /// Lines for LTR and RTR, not yet written.
+    pub ltr: String,
+    /// See `ltr`.
+    pub rtr: String,
+    /// ENV or transcripts of this message may be on the disk.
+    pub has_remains: bool,
+    /// The message file has been synced.
+    pub durable: bool,
+    /// It waits for its domain, not for a host: no attempt is counted.
+    pub held: bool,
+}
+
+/// The recipients of one message that go the same way.
+pub struct Part {
+    /// The message.
+    pub job: Arc<Job>,
+    /// Indices into its record.
+    pub recipients: Vec<usize>,
+    /// Where they go; `None` for Drop.
+    pub destination: Option<Arc<Destination>>,
+}
+
+/// What became of a part.
+pub struct Settled {
+    /// Index into the record, outcome.
+    pub outcomes: Vec<(usize, Outcome)>,
+    /// It went to Drop.
+    pub local: bool,
+    /// The host promised to report successes itself.
+    pub offered_dsn: bool,
+    /// For LTR.
+    pub notes: String,
+    /// For RTR.
+    pub dialogue: String,
+}
+
+/// Told to keeper when a message is back in Queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Released {
+    /// Who.
+    pub id: MessageId,
+    /// When it is due.
+    pub due: Millis,
+    /// Its file's time.
+    pub file_time: i128,
+    /// It waits for its domain to be set free, not for the time.
+    pub held: bool,
+}
+
+/// Where the bytes are.
+pub enum Source {
+    /// A small or transcoded message.
+    Memory(Arc<[u8]>),
+    /// A large one.
+    File(File, u64),
+}
+
+impl Source {
+    /// Reads a small file whole; keeps a large one open.
+    pub fn open(file: File, len: u64) -> io::Result<Self> {
+        if len > SMALL {
+            return Ok(Self::File(file, len));
+        }
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, filled as u64)? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        bytes.truncate(filled);
+        Ok(Self::Memory(bytes.into()))
+    }
+}
+
+impl ReadAt for Source {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Self::Memory(bytes) => bytes.read_at(buf, offset),
+            Self::File(file, _) => file.read_at(buf, offset),
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => ReadAt::len(bytes),
+            Self::File(_, len) => *len,
+        }
+    }
+}
+
+/// What a job is made from.
+pub struct Material {
+    /// Who it is.
+    pub id: MessageId,
+    /// Its name in Pickup, escaped; empty for our own.
+    pub file: String,
+    /// Its file's time.
+    pub file_time: i128,
+    /// Its bytes.
+    pub source: Source,
+    /// Its text as UTF-8, when the bytes are not.
+    pub transcoded: Option<Arc<[u8]>>,
+    /// What they say.
+    pub submission: Submission,
+    /// What an ENV file said, for a message that was tried before.
+    pub record: Option<Record>,
+    /// An operator touched it.
+    pub forced: bool,
+}
+
+impl Job {
+    /// Takes a message in hand. Its claim has been made.
+    pub fn new(shared: &Shared, settings: &Settings, material: Material) -> Arc<Self> {
+        let Material { id, file, file_time, source, transcoded, mut submission, record, forced } = material;
+        let has_remains = record.is_some() || id.life > 0;
+        let record = record.unwrap_or_else(|| {
+            let envelope = std::mem::take(&mut submission.envelope);
+            Record::new(id, file, id.arrived_ms(), file_time, envelope)
+        });
+        let config = &settings.config;
+        let stamps = stamps(
+            id,
+            &config.server.hostname,
+            env::timestamp(record.arrived),
+            record.sender.as_ref(),
+            &config.reports.postmaster,
+        );
+        Arc::new(Self {
+            id,
+            source: transcoded.map_or(source, Source::Memory),
+            submission,
+            stamps,
+            epoch: shared.pulse.epoch(),
+            forced,
+            parts_left: AtomicUsize::new(0),
+            state: Mutex::new(JobState {
+                record: Record { id, file_time, ..record },
+                version: 1,
+                tried: Vec::new(),
+                ltr: String::new(),
+                rtr: String::new(),
+                has_remains,
+                durable: has_remains,
+                held: false,
+            }),
+            saved: Mutex::new(0),
+        })
+    }
+
+    /// The fence: whether this process may still act for the message. A look can be old, a rename cannot; see
+    /// contract §3.
+    pub fn is_ours(&self, shared: &Shared) -> bool {
+        shared.pulse.is_fresh()
+            && shared.pulse.epoch() == self.epoch
+            && shared.spool.claim_state(self.id) == ClaimState::Ours
+    }
+
+    /// A line for LTR.
+    pub fn note_local(&self, line: &str) {
+        let mut state = lock(&self.state);
+        state.ltr.push_str(line);
+        state.ltr.push('\n');
+    }
+}
+
+/// Reads and judges the bytes of a file.
+pub fn read_source(source: &Source, settings: &Settings) -> io::Result<Reading> {
+    crate::pickup::read::read(source, &settings.rules)
+}

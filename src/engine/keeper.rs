@@ -1,0 +1,426 @@
+//! Queue: lists it, takes what is due, sees what an operator did, takes over what a dead node left (contract §3, §6).
+//!
+//! Reads: Queue, and Pickup for half-made claims across volumes. Writes: both through `mailroot` (claims, takeovers,
+//! removal of what is worthless). Thread: keeper, and rayon for the records of a first scan. Not here: when a message
+//! is due (queue/schedule), sending (dispatch).
+
+use super::dispatch::Event;
+use super::intake::{Admitted, admit_claimed};
+use super::job::Released;
+use super::shared::{Mode, Settings, Shared, lock};
+use super::undelivered;
+use crate::clock;
+use crate::mail::MessageId;
+use crate::mail::id::Ulid;
+use crate::mailroot::spool::mtime_nanos;
+use crate::mailroot::{DiskError, NodeName, QueueName, node};
+use crate::queue::env;
+use crate::queue::record::{Millis, Record};
+use crossbeam_channel::{Receiver, select};
+use rayon::prelude::*;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tracing::{debug, info, warn};
+
+/// ENV and transcripts without a message file go after this long: a listing can miss a file being renamed.
+const ORPHAN_AGE: Duration = Duration::from_secs(600);
+/// "Its time is no longer the one that ENV remembers, give or take two seconds": some storage keeps whole seconds.
+const TOUCH_TOLERANCE: i128 = 2_000_000_000;
+/// A listing may take this share of the time: the next one waits so many times as long as the last one took.
+const LISTING_SHARE: u32 = 20;
+
+/// Keeps Queue until the end.
+pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
+    let mut keeper = Keeper {
+        shared,
+        waiting: HashMap::new(),
+        due: BinaryHeap::new(),
+        orphans: HashMap::new(),
+        generation: 0,
+        scanned: false,
+    };
+    let mut next_scan = Instant::now();
+    loop {
+        if next_scan <= Instant::now() {
+            let began = Instant::now();
+            keeper.scan();
+            let poll = shared.settings().config.pickup.poll;
+            next_scan = Instant::now() + poll.max(began.elapsed() * LISTING_SHARE);
+        }
+        keeper.take_due();
+        let wait = keeper.next_due().map_or(next_scan, |due| due.min(next_scan));
+        select! {
+            recv(released) -> message => if let Ok(message) = message { keeper.released(message) },
+            recv(shared.keeper_wake.1) -> _ => next_scan = Instant::now(),
+            recv(shared.stop.signal()) -> _ => return,
+            default(wait.saturating_duration_since(Instant::now())) => {}
+        }
+        for message in released.try_iter() {
+            keeper.released(message);
+        }
+    }
+}
+
+/// What is known of a waiting message.
+#[derive(Clone, Copy)]
+struct Waiting {
+    life: u32,
+    due: Millis,
+    /// Of the message file, as ENV remembers it; 0 when there is no ENV.
+    file_time: i128,
+    held: bool,
+    /// It was touched: the schedule does not count.
+    forced: bool,
+}
+
+struct Keeper<'a> {
+    shared: &'a Arc<Shared>,
+    waiting: HashMap<Ulid, Waiting>,
+    due: BinaryHeap<Reverse<(Millis, Ulid)>>,
+    /// Since when ENV or transcripts were seen without a message file.
+    orphans: HashMap<Ulid, (Instant, u32)>,
+    generation: u64,
+    scanned: bool,
+}
+
+/// One listing, sorted out.
+#[derive(Default)]
+struct Listing {
+    waiting: Vec<(MessageId, i128)>,
+    taken: Vec<(MessageId, NodeName)>,
+    /// Every ULID with a message file, held ones too.
+    alive: HashSet<Ulid>,
+    remains: HashMap<Ulid, u32>,
+    temporary: Vec<(std::path::PathBuf, NodeName)>,
+}
+
+impl Keeper<'_> {
+    /// One whole look at Queue.
+    fn scan(&mut self) {
+        let listing = match self.list() {
+            Ok(listing) => listing,
+            Err(error) => {
+                if self.scanned {
+                    warn!(%error, "tried again");
+                }
+                self.scanned = false; // named once until it can be listed again
+                return;
+            }
+        };
+        let dead: HashSet<NodeName> = std::mem::take(&mut *lock(&self.shared.dead));
+        self.take_over(&listing, &dead);
+        self.compare(&listing);
+        self.sweep_orphans(&listing);
+        self.bury_the_dead(&listing, &dead);
+        self.scanned = true;
+    }
+
+    fn list(&self) -> Result<Listing, DiskError> {
+        let queue = &self.shared.spool.folders().queue;
+        let mut listing = Listing::default();
+        for entry in std::fs::read_dir(queue).map_err(DiskError::when("list", queue))? {
+            let entry = entry.map_err(DiskError::when("list", queue))?;
+            let Some(name) = QueueName::parse(&entry.file_name()) else { continue };
+            match name {
+                QueueName::Waiting(id) => {
+                    listing.alive.insert(id.ulid);
+                    // Its time tells of a touch.
+                    if let Ok(meta) = entry.metadata() {
+                        listing.waiting.push((id, mtime_nanos(&meta)));
+                    }
+                }
+                QueueName::Taken(id, node) => {
+                    listing.alive.insert(id.ulid);
+                    listing.taken.push((id, node));
+                }
+                QueueName::Held(id) => {
+                    listing.alive.insert(id.ulid);
+                }
+                QueueName::Env(id) | QueueName::LocalTranscript(id) | QueueName::RemoteTranscript(id) => {
+                    let life = listing.remains.entry(id.ulid).or_insert(0);
+                    *life = id.life.max(*life);
+                }
+                QueueName::Temporary(node) => listing.temporary.push((entry.path(), node)),
+            }
+        }
+        *lock(&self.shared.claimants) =
+            listing.taken.iter().map(|(_, node)| node.clone()).filter(|n| n != self.shared.spool.node()).collect();
+        Ok(listing)
+    }
+
+    /// What dead nodes left, and what lies under our own name and is in no session.
+    fn take_over(&self, listing: &Listing, dead: &HashSet<NodeName>) {
+        let own = self.shared.spool.node();
+        for (id, node) in &listing.taken {
+            let stray = node == own && !self.shared.in_hand.has(id.ulid);
+            if !stray && !dead.contains(node) {
+                continue;
+            }
+            match self.shared.spool.take_over(*id, node) {
+                Ok(true) => info!(%id, from = %node, "taken over"),
+                Ok(false) => {}
+                Err(error) => warn!(%id, %error, "cannot be taken over now"),
+            }
+        }
+        if !dead.is_empty() {
+            self.take_over_half_claims(dead);
+            self.shared.poke_keeper(); // what was taken over is listed at once
+        }
+    }
+
+    /// Claims across volumes that a dead node did not finish: `Pickup/.ID@NODE.EML`.
+    fn take_over_half_claims(&self, dead: &HashSet<NodeName>) {
+        let Ok(entries) = std::fs::read_dir(&self.shared.spool.folders().pickup) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(hidden) = name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
+            let Some(QueueName::Taken(id, node)) = QueueName::parse(hidden.as_ref()) else { continue };
+            if !dead.contains(&node) {
+                continue;
+            }
+            match self.shared.spool.finish_half_claim(&entry.path(), id) {
+                Ok(()) => info!(%id, from = %node, "taken over from Pickup"),
+                Err(error) => warn!(%id, %error, "cannot be taken over now"),
+            }
+        }
+    }
+
+    /// What is new, gone, or touched since the last listing.
+    fn compare(&mut self, listing: &Listing) {
+        let seen: HashSet<Ulid> = listing.waiting.iter().map(|(id, _)| id.ulid).collect();
+        self.waiting.retain(|ulid, _| seen.contains(ulid));
+        let mut unknown = Vec::new();
+        for (id, file_time) in &listing.waiting {
+            if self.shared.in_hand.has(id.ulid) {
+                continue; // being released this instant
+            }
+            match self.waiting.get_mut(&id.ulid) {
+                Some(known) if known.life == id.life => {
+                    let touched = known.file_time != 0 && differs(known.file_time, *file_time);
+                    if touched && !known.forced {
+                        info!(%id, "touched: tried again now");
+                        known.forced = true;
+                        known.due = 0;
+                        self.due.push(Reverse((0, id.ulid)));
+                    }
+                }
+                _ => unknown.push((*id, *file_time)),
+            }
+        }
+        let spool = &self.shared.spool;
+        let read: Vec<(MessageId, Waiting)> = unknown
+            .par_iter()
+            .map(|(id, file_time)| (*id, first_sight(spool.read_env(*id), *id, *file_time)))
+            .collect();
+        for (id, waiting) in read {
+            self.remember(id, waiting);
+        }
+    }
+
+    fn remember(&mut self, id: MessageId, waiting: Waiting) {
+        self.due.push(Reverse((waiting.due, id.ulid)));
+        self.waiting.insert(id.ulid, waiting);
+    }
+
+    fn sweep_orphans(&mut self, listing: &Listing) {
+        let removed: HashSet<Ulid> = lock(&self.shared.removed).iter().map(|id| id.ulid).collect();
+        let now = Instant::now();
+        self.orphans.retain(|ulid, _| listing.remains.contains_key(ulid) && !listing.alive.contains(ulid));
+        for (ulid, life) in &listing.remains {
+            if listing.alive.contains(ulid) || self.shared.in_hand.has(*ulid) || removed.contains(ulid) {
+                continue;
+            }
+            let (since, highest) = self.orphans.entry(*ulid).or_insert((now, *life));
+            *highest = *life;
+            if now.duration_since(*since) >= ORPHAN_AGE {
+                let id = MessageId { ulid: *ulid, life: *life };
+                match self.shared.spool.sweep(id) {
+                    Ok(()) => debug!(%id, "remains of a finished message removed"),
+                    Err(error) => warn!(%id, %error, "tried again"),
+                }
+            }
+        }
+    }
+
+    /// TMP files of nodes that are no more, and their heartbeat files.
+    fn bury_the_dead(&self, listing: &Listing, dead: &HashSet<NodeName>) {
+        let nodes = self.shared.spool.folders().status.join("nodes");
+        let known: HashSet<NodeName> = node::known(&nodes).into_iter().collect();
+        let is_worthless =
+            |node: &NodeName| node != self.shared.spool.node() && (dead.contains(node) || !known.contains(node));
+        for (path, owner) in &listing.temporary {
+            if is_worthless(owner)
+                && let Err(error) = self.shared.spool.unlink(path)
+            {
+                warn!(%error, "tried again");
+            }
+        }
+        if !dead.is_empty() || !self.scanned {
+            self.shared.spool.remove_temporaries(&is_worthless);
+        }
+        for name in dead {
+            node::forget(&nodes, name);
+        }
+    }
+
+    fn released(&mut self, message: Released) {
+        if self.shared.mode == Mode::Drain {
+            return; // attempted once in this run
+        }
+        let Released { id, due, file_time, held } = message;
+        self.remember(id, Waiting { life: id.life, due, file_time, held, forced: false });
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let Reverse((due, _)) = self.due.peek()?;
+        let wait = due.saturating_sub(clock::now());
+        // Never idle on an entry that cannot be taken now.
+        Some(Instant::now() + Duration::from_millis(wait.max(50)))
+    }
+
+    /// Claims what is due, as far as there is room.
+    fn take_due(&mut self) {
+        self.free_held_domains();
+        let settings = self.shared.settings();
+        let now = clock::now();
+        let mut jobs = Vec::new();
+        while let Some(&Reverse((due, ulid))) = self.due.peek() {
+            if due > now || !self.shared.may_claim() || self.shared.in_hand.room() == 0 {
+                break;
+            }
+            self.due.pop();
+            let Some(waiting) = self.waiting.get(&ulid).copied().filter(|w| w.due == due) else { continue };
+            let id = MessageId { ulid, life: waiting.life };
+            match self.take(&settings, id, waiting) {
+                Taken::Job(job) => jobs.push(job),
+                Taken::Nothing => {}
+                Taken::Later(wait) => {
+                    let due = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(60_000).max(100));
+                    if self.shared.mode == Mode::Run {
+                        self.remember(id, Waiting { due, ..waiting });
+                    }
+                    continue;
+                }
+            }
+            self.waiting.remove(&ulid);
+            if jobs.len() >= 64 {
+                let _ = self.shared.events.send(Event::Jobs(std::mem::take(&mut jobs)));
+            }
+        }
+        if !jobs.is_empty() {
+            let _ = self.shared.events.send(Event::Jobs(jobs));
+        }
+        let nothing_due = self.due.peek().is_none_or(|Reverse((due, _))| *due > now);
+        if self.shared.mode == Mode::Drain && self.scanned {
+            self.shared.queue_idle.store(nothing_due, Ordering::SeqCst);
+            self.shared.progress.note();
+        }
+    }
+
+    fn take(&self, settings: &Settings, id: MessageId, waiting: Waiting) -> Taken {
+        if !self.shared.in_hand.enter(id.ulid) {
+            return Taken::Nothing;
+        }
+        let result = self.claim_and_read(settings, id, waiting);
+        if !matches!(result, Taken::Job(_)) {
+            self.shared.in_hand.leave(id.ulid);
+        }
+        result
+    }
+
+    fn claim_and_read(&self, settings: &Settings, id: MessageId, waiting: Waiting) -> Taken {
+        let shared = self.shared;
+        match shared.spool.claim_waiting(id) {
+            Ok(true) => {}
+            Ok(false) => return Taken::Nothing,
+            Err(error) => {
+                warn!(%id, %error, "cannot be claimed now");
+                return Taken::Later(Duration::from_secs(10));
+            }
+        }
+        // The truth is what is read after the claim; what was seen before was a hint.
+        let record = match shared.spool.read_env(id) {
+            Ok(None) => None,
+            Ok(Some(bytes)) => match parse(&bytes) {
+                Ok(record) => Some(record),
+                Err(why) => return bury_damaged(shared, id, &why),
+            },
+            Err(error) => {
+                warn!(%id, %error, "its record cannot be read now");
+                let _ = shared.spool.release(id);
+                return Taken::Later(Duration::from_secs(10));
+            }
+        };
+        let file = record.as_ref().map_or_else(|| format!("{id}.EML"), |record| record.file.clone());
+        match admit_claimed(shared, settings, id, file, record, waiting.forced) {
+            Admitted::Job(job) => Taken::Job(job),
+            Admitted::Gone => Taken::Nothing,
+            Admitted::Later(wait) => Taken::Later(wait),
+        }
+    }
+
+    /// After a reload: what waits for its domain may go.
+    fn free_held_domains(&mut self) {
+        let generation = self.shared.generation.load(Ordering::SeqCst);
+        if std::mem::replace(&mut self.generation, generation) == generation {
+            return;
+        }
+        let held: Vec<Ulid> = self.waiting.iter().filter(|(_, w)| w.held).map(|(ulid, _)| *ulid).collect();
+        for ulid in held {
+            if let Some(waiting) = self.waiting.get_mut(&ulid) {
+                waiting.due = 0;
+                waiting.forced = true;
+                self.due.push(Reverse((0, ulid)));
+            }
+        }
+    }
+}
+
+enum Taken {
+    Job(Arc<super::job::Job>),
+    Nothing,
+    Later(Duration),
+}
+
+fn parse(bytes: &[u8]) -> Result<Record, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    env::read(text).map_err(|error| error.to_string())
+}
+
+/// What a record says of a message that was not known.
+fn first_sight(env: crate::mailroot::Result<Option<Vec<u8>>>, id: MessageId, file_time: i128) -> Waiting {
+    let fresh = Waiting { life: id.life, due: 0, file_time: 0, held: false, forced: false };
+    // What cannot be read or understood now is settled after the claim.
+    let Ok(Some(bytes)) = env else { return fresh };
+    let Ok(record) = parse(&bytes) else { return fresh };
+    let touched = differs(record.file_time, file_time);
+    let due = if touched { 0 } else { record.due().unwrap_or(0) };
+    Waiting { due, file_time: record.file_time, forced: touched, ..fresh }
+}
+
+fn differs(remembered: i128, seen: i128) -> bool {
+    (remembered - seen).abs() > TOUCH_TOLERANCE
+}
+
+fn bury_damaged(shared: &Shared, id: MessageId, why: &str) -> Taken {
+    let path = shared.spool.taken(id);
+    let source = File::open(&path).and_then(|file| {
+        let len = file.metadata()?.len();
+        super::job::Source::open(file, len)
+    });
+    let buried = source.map_err(DiskError::when("read", &path)).and_then(|source| {
+        undelivered::bury_unread(shared, id, &format!("{id}.EML"), &source, Err(why), "")
+    });
+    match buried {
+        Ok(()) => Taken::Nothing,
+        Err(error) => {
+            warn!(%id, %error, "tried again");
+            let _ = shared.spool.release(id);
+            Taken::Later(Duration::from_secs(10))
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Floor 3: the only module that knows the order of things.
+//!
+//! # Threads
+//!
+//! ```text
+//! main       signals, then Stop; SIGHUP → new settings
+//! watch      notify's callback ── names + wake-up ─▶ intake
+//! intake     lists Pickup; a rayon pool looks at, claims and parses a batch ── Event::Jobs ─▶ dispatch
+//! keeper     lists Queue: what is due, what an operator did, what a dead node left ── Event::Jobs ─▶ dispatch
+//! dispatch   owns the destinations: per-destination lines, sessions, which are down; one Event enum, one select!
+//! session-n  one connection each: takes parts from its destination's line, sends, settles
+//! desk-n     Drop, and parts that end without a connection; settles
+//! heart      heartbeat of this node, judge of the others
+//! flush      syncs Queue and Pickup while removals are outstanding, then sweeps what removed messages left
+//! dns        in `dns`, the only async
+//! ```
+//!
+//! # Channels (all crossbeam)
+//!
+//! | from → to | bound | when full |
+//! |---|---|---|
+//! | watch → intake | 1, no data | dropped: one wake-up is as good as many |
+//! | intake, keeper, session, desk → dispatch (`Event`) | 1024 | the sender waits; dispatch never waits for anyone |
+//! | dispatch → sessions of a destination (line) | [`dispatch::LINE`] | the rest waits in dispatch's own overflow |
+//! | dispatch → desk | [`dispatch::LINE`] | the same |
+//! | settle → keeper (released messages) | 4096 | dropped: the next scan finds the file |
+//! | settle → flush | 1, no data | dropped |
+//!
+//! What is in memory is bounded by [`MAX_IN_HAND`] messages; above it nobody claims: the rest waits in Pickup and
+//! Queue, where other nodes can take it.
+
+pub mod desk;
+pub mod dispatch;
+pub mod flush;
+pub mod heart;
+pub mod intake;
+pub mod job;
+pub mod keeper;
+pub mod session;
+pub mod settle;
+pub mod shared;
+pub mod sightings;
+pub mod undelivered;
+pub mod tell;
+
+pub use shared::{Mode, Settings};
+
+use crate::config::Config;
+use crate::mailroot::{self, NodeName, Spool};
+use crate::stop::Stop;
+use crossbeam_channel::bounded;
+use shared::Shared;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tracing::{error, info, warn};
+
+/// Messages claimed by this process at any time. With [`job::SMALL`] it bounds the memory that mail takes.
+pub const MAX_IN_HAND: usize = 1024;
+/// How long the end may take once it was asked for; what is still on the wire then is left to the next start.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// Messages that went to Badmail in this run.
+    pub badmailed: u64,
+    /// Something still waits in Pickup or Queue.
+    pub waiting: bool,
+}
+
+/// A running engine.
+pub struct Engine {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    _watch: Option<mailroot::watch::Watch>,
+}
+
+impl Engine {
+    /// Makes what is missing of the tree and starts all threads.
+    ///
+    /// An error is one sentence: what cannot be made, read or written.
+    pub fn start(config: Config, mode: Mode) -> Result<Self, String> {
+        let words = |error: mailroot::DiskError| error.to_string();
+        mailroot::tree::make(&config.folders).map_err(words)?;
+        let node = NodeName::generate(&config.server.hostname);
+        let spool = Spool::new(config.folders.clone(), node.clone());
+        let mut presence =
+            mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname).map_err(words)?;
+        let (events, event_line) = bounded(1024);
+        let (released, released_line) = bounded(4096);
+        let (flush_wake, flush_line) = bounded(1);
+        let shared = Arc::new(Shared::new(spool, Settings::new(config)?, mode, events, released, flush_wake));
+        ignore_lease_breaks();
+        raise_file_limit();
+
+        let (wake, wake_line) = bounded(1);
+        let hints = Arc::new(mailroot::watch::Hints::default());
+        let watch = start_watch(&shared, &hints, wake);
+        let mut threads = Vec::new();
+        let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+            match spawned {
+                Ok(handle) => threads.push(handle),
+                Err(error) => error!(%error, thread = name, "cannot start a thread"),
+            }
+        };
+        let s = Arc::clone(&shared);
+        spawn("heart", Box::new(move || { heart::run(&s, &mut presence); presence.leave() }));
+        let s = Arc::clone(&shared);
+        spawn("flush", Box::new(move || flush::run(&s, &flush_line)));
+        let s = Arc::clone(&shared);
+        spawn("dispatch", Box::new(move || dispatch::run(&s, &event_line)));
+        let s = Arc::clone(&shared);
+        spawn("keeper", Box::new(move || keeper::run(&s, &released_line)));
+        let s = Arc::clone(&shared);
+        spawn("intake", Box::new(move || intake::run(&s, &hints, &wake_line)));
+        Ok(Self { shared, threads, _watch: watch })
+    }
+
+    /// What ends it.
+    pub fn stop(&self) -> &Stop {
+        &self.shared.stop
+    }
+
+    /// Puts new settings in force for everything that begins from now on.
+    /// An error is one sentence; then the former ones stay in force.
+    pub fn reload(&self, config: Config) -> Result<(), String> {
+        self.shared.reload(config)
+    }
+
+    /// Waits until a drain has nothing left to do, or the end was asked for.
+    pub fn wait_until_drained(&self) {
+        while !self.shared.stop.is_set() && !self.shared.drained() {
+            self.shared.progress.wait(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends all threads and says how it went.
+    pub fn finish(self) -> Ending {
+        self.shared.stop.set();
+        self.shared.in_hand.wake_all();
+        let deadline = Instant::now() + STOP_PATIENCE;
+        for thread in self.threads {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if !thread.is_finished() {
+                warn!(thread = thread.thread().name(), "still busy; what it has in hand is taken up at the next start");
+            } else if thread.join().is_err() {
+                error!("a thread ended by a panic");
+            }
+        }
+        if let Err(error) = self.shared.spool.sync_removals() {
+            warn!(%error, "the last removals may come back after a power cut");
+        }
+        let ending = self.shared.ending();
+        info!(node = %self.shared.spool.node(), "stopped");
+        ending
+    }
+}
+
+fn start_watch(
+    shared: &Arc<Shared>,
+    hints: &Arc<mailroot::watch::Hints>,
+    wake: crossbeam_channel::Sender<()>,
+) -> Option<mailroot::watch::Watch> {
+    let folder = shared.spool.folders().pickup.clone();
+    let poke = move || {
+        let _ = wake.try_send(());
+    };
+    match mailroot::watch::Watch::start(&folder, Arc::clone(hints), poke) {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            warn!(%error, "Pickup cannot be watched; it is looked at every pickup.poll");
+            None
+        }
+    }
+}
+
+/// The system tells the holder of a lease that somebody wants to write by a signal whose default is to end the
+/// process.
+fn ignore_lease_breaks() {
+    let unused = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(libc::SIGIO, unused) {
+        warn!(%error, "cannot take SIGIO");
+    }
+}
+
+/// Large messages keep their file open, connections take a descriptor each.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+}

@@ -1,0 +1,357 @@
+//! One connection at a time to the hosts of one destination: takes parts from its line while there are any, sends
+//! them, settles them.
+//!
+//! Threads: session-n, bounded per destination and in all (dispatch). Not here: the protocol (smtp), where a
+//! destination's hosts are (route), what follows from outcomes (settle).
+
+use super::desk::crashed;
+use super::dispatch::Event;
+use super::job::{Part, Settled};
+use super::shared::{Settings, Shared, lock};
+use super::{settle, tell};
+use crate::clock;
+use crate::mail::{Address, EnhancedStatus, Outcome, Recipient, Verdict};
+use crate::queue::env;
+use crate::route::{self, Destination, HostAddress};
+use crate::smtp::content::{Abilities, Content};
+use crate::smtp::{self, Peer, RefusedKind, Session, Transaction};
+use crossbeam_channel::{Receiver, select};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connection with nothing to send is kept this long.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// Serves the line of `to` until it is empty for a while, the destination fails, or the end comes.
+pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, parts: &Receiver<Part>) {
+    let _ended = Ended { shared, to };
+    let mut sender = Sender { shared, to, link: None, hosts: Vec::new(), resolved: false };
+    loop {
+        let part = select! {
+            recv(parts) -> part => match part {
+                Ok(part) => part,
+                Err(_) => break,
+            },
+            recv(shared.stop.signal()) -> _ => break,
+            default(IDLE) => break,
+        };
+        if shared.stop.is_set() {
+            settle::give_back(shared, &part.job);
+            break;
+        }
+        if !sender.serve(&part) {
+            break;
+        }
+    }
+    sender.hang_up();
+}
+
+/// Says so when the session ends, however it ends.
+struct Ended<'a> {
+    shared: &'a Arc<Shared>,
+    to: &'a Arc<Destination>,
+}
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let _ = self.shared.events.send(Event::SessionEnded(Arc::clone(self.to)));
+    }
+}
+
+struct Sender<'a> {
+    shared: &'a Arc<Shared>,
+    to: &'a Arc<Destination>,
+    link: Option<Link>,
+    hosts: Vec<HostAddress>,
+    resolved: bool,
+}
+
+/// An open connection.
+struct Link {
+    session: Session,
+    /// Which of the hosts.
+    host: usize,
+    shown: String,
+    messages: usize,
+}
+
+/// What one part has come to so far.
+struct Progress {
+    /// Index, and what the last host said of it.
+    pending: Vec<(usize, Option<Outcome>)>,
+    /// What holds for all that are pending and of whom no host spoke.
+    last: Option<Outcome>,
+    outcomes: Vec<(usize, Outcome)>,
+    offered_dsn: bool,
+    text: String,
+    notes: String,
+    connected: bool,
+}
+
+impl Sender<'_> {
+    /// Sends one part and settles it; `false` when the destination cannot be reached.
+    fn serve(&mut self, part: &Part) -> bool {
+        let settings = self.shared.settings();
+        let mut progress = Progress {
+            pending: part.recipients.iter().map(|&index| (index, None)).collect(),
+            last: None,
+            outcomes: Vec::with_capacity(part.recipients.len()),
+            offered_dsn: true,
+            text: String::new(),
+            notes: String::new(),
+            connected: false,
+        };
+        let attempt = AssertUnwindSafe(|| self.attempt(part, &settings, &mut progress));
+        if let Err(panic) = catch_unwind(attempt) {
+            self.link = None; // its state is unknown
+            let words = crashed(&part.job, &*panic);
+            progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words));
+            progress.connected = true;
+        }
+        let last = progress.last.clone().unwrap_or_else(|| {
+            Outcome::deferred(EnhancedStatus::new(4, 4, 1), "no host could be tried")
+        });
+        for (index, said) in progress.pending.drain(..) {
+            progress.outcomes.push((index, said.unwrap_or_else(|| last.clone())));
+        }
+        let reachable = progress.connected || last.verdict != Verdict::Deferred;
+        settle::part(
+            self.shared,
+            &part.job,
+            Settled {
+                outcomes: progress.outcomes,
+                local: false,
+                offered_dsn: progress.offered_dsn,
+                notes: progress.notes,
+                dialogue: progress.text,
+            },
+        );
+        if !reachable {
+            let _ = self.shared.events.send(Event::Unreachable(Arc::clone(self.to), last));
+        }
+        reachable
+    }
+
+    /// Tries the hosts in turn until no recipient is pending.
+    fn attempt(&mut self, part: &Part, settings: &Settings, progress: &mut Progress) {
+        if let Err(outcome) = self.resolve(settings, progress) {
+            progress.last = Some(outcome);
+            return;
+        }
+        let first = self.link.as_ref().map_or(0, |link| link.host);
+        let mut refused_by: Option<String> = None;
+        for host in first..self.hosts.len() {
+            let name = self.hosts.get(host).map(|h| h.name.clone());
+            // Another address of a host that has answered would say the same.
+            if refused_by.is_some() && refused_by == name {
+                continue;
+            }
+            if !self.connect(host, settings, progress, part) {
+                if progress.last.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Failed) {
+                    return; // a loop: the other hosts are behind us
+                }
+                continue;
+            }
+            progress.connected = true;
+            self.transact_all(host, part, settings, progress);
+            if progress.pending.is_empty() {
+                break;
+            }
+            refused_by = name;
+        }
+        if self.hosts.len() > 1 && !progress.pending.is_empty() {
+            self.hang_up(); // the next message begins with the preferred host again
+        }
+    }
+
+    fn resolve(&mut self, settings: &Settings, progress: &mut Progress) -> Result<(), Outcome> {
+        if self.link.is_some() && self.resolved {
+            return Ok(());
+        }
+        let result = route::hosts(self.to, &settings.dns, &settings.config.server.hostname);
+        let (found, notes) = match result {
+            Ok(found) => (Ok(found.list), found.notes),
+            Err((outcome, notes)) => (Err(outcome), notes),
+        };
+        progress.notes = format!("{} route: {} ({})\n", env::time(clock::now()), self.to.key, self.to.rule);
+        for note in notes {
+            progress.notes.push_str(&format!("  {note}\n"));
+        }
+        self.hosts = found?;
+        self.resolved = true;
+        Ok(())
+    }
+
+    /// Makes sure that the link is to this host; `false` when it cannot be opened.
+    fn connect(&mut self, host: usize, settings: &Settings, progress: &mut Progress, part: &Part) -> bool {
+        if self.link.as_ref().is_some_and(|link| link.host == host) {
+            return true;
+        }
+        self.hang_up();
+        let Some(address) = self.hosts.get(host) else { return false };
+        let delivery = &settings.config.delivery;
+        let hostname = &settings.config.server.hostname;
+        let peer = Peer {
+            name: address.name.clone(),
+            address: address.address,
+            helo_name: hostname.clone(),
+            helo_only: self.to.helo_only,
+            tls: self.to.tls,
+            implicit_tls: self.to.implicit_tls_at(address),
+            auth: self.to.auth_at(address).cloned(),
+            allow_plaintext_auth: delivery.allow_plaintext_auth,
+            connect_timeout: delivery.connect_timeout,
+            timeout: delivery.timeout,
+            own_name: address.from_mx.then(|| hostname.clone()),
+        };
+        match smtp::connect(&peer, &settings.tls) {
+            Ok(session) => {
+                let shown = peer.shown();
+                self.link = Some(Link { session, host, shown, messages: 0 });
+                true
+            }
+            Err(refused) => {
+                let node = self.shared.spool.node().as_str();
+                let none = Settled {
+                    outcomes: vec![],
+                    local: false,
+                    offered_dsn: false,
+                    notes: String::new(),
+                    dialogue: String::new(),
+                };
+                let dialogue = format!("{}* {}\n", refused.dialogue, refused.outcome.text);
+                let text = tell::remote_attempt(
+                    &part.job,
+                    node,
+                    &peer.shown(),
+                    &self.to.rule,
+                    "no session",
+                    &dialogue,
+                    &none,
+                );
+                progress.text.push_str(&text);
+                // A host that speaks is there: only its line is of no use at present.
+                let loops = refused.kind == RefusedKind::Loop;
+                if loops || progress.last.is_none() || refused.kind != RefusedKind::Unreachable {
+                    progress.last = Some(refused.outcome);
+                }
+                false
+            }
+        }
+    }
+
+    /// Transactions at one host, as long as they get on: a host may take only some recipients at a time, and a kept
+    /// connection may turn out to be closed, which is no word of the host about the message.
+    fn transact_all(&mut self, host: usize, part: &Part, settings: &Settings, progress: &mut Progress) {
+        let mut reconnected = false;
+        while !progress.pending.is_empty() {
+            let before = progress.pending.len();
+            let again = self.transact(part, settings, progress);
+            if !again || progress.pending.is_empty() {
+                return;
+            }
+            if self.link.is_none() {
+                if std::mem::replace(&mut reconnected, true) || !self.connect(host, settings, progress, part) {
+                    return;
+                }
+            } else if progress.pending.len() == before {
+                return; // a host that takes nobody
+            }
+        }
+    }
+
+    /// One transaction for the pending recipients; `true` when a further one at this host makes sense.
+    fn transact(&mut self, part: &Part, settings: &Settings, progress: &mut Progress) -> bool {
+        let Some(link) = self.link.as_mut() else { return false };
+        let job = &part.job;
+        if !job.is_ours(self.shared) {
+            progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), "no longer ours"));
+            return false;
+        }
+        let (sender, ret, envid, recipients) = {
+            let record = &lock(&job.state).record;
+            let recipients: Vec<Recipient> = progress
+                .pending
+                .iter()
+                .filter_map(|(index, _)| record.recipients.get(*index))
+                .map(|entry| entry.recipient.clone())
+                .collect();
+            (record.sender.clone(), record.ret, record.envid.clone(), recipients)
+        };
+        let sender = masqueraded(settings, sender);
+        let offers = link.session.offers();
+        let layout = &job.submission.layout;
+        let can = Abilities { eight_bit: offers.eight_bit, utf8_headers: offers.smtputf8, max_line: 998 };
+        let offered_dsn = offers.dsn;
+        let content = match Content::plan(&job.source, layout, &job.stamps, can) {
+            Ok(content) => content,
+            Err(error) => {
+                let words = format!("the message cannot be read: {error}");
+                progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words));
+                return false;
+            }
+        };
+        let borrowed: Vec<&Recipient> = recipients.iter().collect();
+        let transaction = Transaction {
+            sender: sender.as_ref(),
+            ret,
+            envid: envid.as_deref(),
+            utf8: layout.eight_bit_header,
+            recipients: &borrowed,
+        };
+        let reused = link.messages > 0;
+        let sent = link.session.send(&transaction, &content);
+        link.messages += 1;
+        progress.offered_dsn &= offered_dsn;
+
+        let asked = std::mem::take(&mut progress.pending);
+        let mut settled = Settled {
+            outcomes: Vec::with_capacity(asked.len()),
+            local: false,
+            offered_dsn,
+            notes: String::new(),
+            dialogue: String::new(),
+        };
+        for ((index, _), outcome) in asked.into_iter().zip(sent.outcomes) {
+            if outcome.verdict == Verdict::Deferred {
+                progress.pending.push((index, Some(outcome.clone())));
+            }
+            settled.outcomes.push((index, outcome));
+        }
+        let all_delivered = settled.outcomes.iter().all(|(_, outcome)| outcome.verdict == Verdict::Delivered);
+        if !all_delivered || job.parts_left.load(std::sync::atomic::Ordering::Relaxed) > 1 {
+            let opening = if reused { "* connection reused\n" } else { link.session.opening() };
+            let dialogue = format!("{opening}{}", sent.dialogue);
+            let tls = link.session.tls_facts().unwrap_or("not encrypted");
+            let node = self.shared.spool.node().as_str();
+            let text =
+                tell::remote_attempt(job, node, &link.shown, &self.to.rule, tls, &dialogue, &settled);
+            progress.text.push_str(&text);
+        }
+        settled.outcomes.retain(|(_, outcome)| outcome.verdict != Verdict::Deferred);
+        progress.outcomes.append(&mut settled.outcomes);
+        let again = !sent.left_over.is_empty();
+        let worn = settings.config.messages.max_per_connection;
+        if !link.session.in_step() || (worn > 0 && link.messages >= worn && !again) {
+            self.hang_up();
+        }
+        again
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.session.quit();
+        }
+    }
+}
+
+/// `delivery.masquerade_domain` replaces a local domain in MAIL FROM.
+fn masqueraded(settings: &Settings, sender: Option<Address>) -> Option<Address> {
+    let domain = &settings.config.delivery.masquerade_domain;
+    let sender = sender?;
+    if domain.is_empty() || !settings.routes.is_local(&sender) {
+        return Some(sender);
+    }
+    Some(sender.at_domain(domain).unwrap_or(sender))
+}

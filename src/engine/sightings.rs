@@ -1,0 +1,292 @@
+//! What intake remembers of files in Pickup that it has seen and not taken: why, since when they are unchanged, when
+//! to look again. A memory of observations only; losing it costs time, never mail.
+//!
+//! Thread: intake.
+
+use crate::config::Pickup;
+use crate::mailroot::shown;
+use crate::mailroot::spool::mtime_nanos;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tracing::{debug, info, warn};
+
+/// Size and times: the same twice means that nobody wrote.
+pub type Print = (u64, i128, i128);
+
+/// Why a file was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// Written to less than `pickup.quiet` ago; so much is missing.
+    Quiet(Print, Duration),
+    /// Nobody can be asked: size and times must stay the same for so much longer.
+    Settling(Print, Duration),
+    /// A process has it open for writing.
+    BeingWritten(Print),
+    /// A process holds an advisory lock on it.
+    Locked(Print),
+    /// Its closing boundary or the end of its header block has not come; it has so much time left.
+    Incomplete(Print, Duration),
+    /// More than one link.
+    Linked,
+    /// Nothing in it.
+    Empty,
+    /// A symbolic link, folder, FIFO …
+    NotAFile(&'static str),
+    /// No permission, or the disk fails.
+    Unreadable(String),
+    /// It cannot be renamed; what cannot be renamed is not sent.
+    Unclaimable(String),
+}
+
+impl Why {
+    /// The print of a file.
+    pub fn print(meta: &Metadata) -> Print {
+        let ctime = i128::from(meta.ctime()) * 1_000_000_000 + i128::from(meta.ctime_nsec());
+        (meta.len(), mtime_nanos(meta), ctime)
+    }
+
+    fn its_print(&self) -> Option<Print> {
+        match self {
+            Self::Quiet(print, _)
+            | Self::Settling(print, _)
+            | Self::BeingWritten(print)
+            | Self::Locked(print)
+            | Self::Incomplete(print, _) => Some(*print),
+            _ => None,
+        }
+    }
+
+    /// Whether the time alone makes it ready: what a drain waits for.
+    fn is_soon(&self) -> bool {
+        matches!(self, Self::Quiet(..) | Self::Settling(..))
+    }
+
+    /// Whether it is mail that waits, and not something that lies in the wrong place.
+    fn is_mail(&self) -> bool {
+        !matches!(self, Self::Empty | Self::NotAFile(_))
+    }
+}
+
+struct Sighting {
+    why: Why,
+    unchanged_since: Instant,
+    first_seen: Instant,
+    look_again: Instant,
+    renamed_in: bool,
+    told: bool,
+    scan: u64,
+}
+
+/// All sightings.
+#[derive(Default)]
+pub struct Sightings {
+    files: HashMap<OsString, Sighting>,
+    /// Renamed in, not looked at yet.
+    fresh: HashMap<OsString, bool>,
+    scan: u64,
+    told: usize,
+    folder_missing: bool,
+}
+
+/// More are not remembered: they are looked at anew in each scan.
+const MOST: usize = 100_000;
+/// Strange files that are named in the log; further ones are only counted.
+const MOST_TOLD: usize = 100;
+/// A file that stays strange is looked at ever more seldom, at least this often.
+const SELDOM: Duration = Duration::from_secs(60);
+
+impl Sightings {
+    /// A notification named this file.
+    pub fn touched(&mut self, name: &OsStr, renamed_in: bool) {
+        if let Some(seen) = self.files.get_mut(name) {
+            seen.look_again = Instant::now();
+            seen.renamed_in = renamed_in;
+        } else if self.fresh.len() < MOST {
+            self.fresh.insert(name.to_owned(), renamed_in);
+        }
+    }
+
+    /// Names whose time to be looked at has come.
+    pub fn ripe(&self, now: Instant) -> Vec<OsString> {
+        self.files.iter().filter(|(_, seen)| seen.look_again <= now).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// When the next one is ripe.
+    pub fn next(&self) -> Option<Instant> {
+        self.files.values().map(|seen| seen.look_again).min()
+    }
+
+    /// Whether a look at this name is worth the system calls; notes that it is still there.
+    pub fn wants_a_look(&mut self, name: &OsStr, now: Instant) -> bool {
+        let scan = self.scan;
+        self.files.get_mut(name).is_none_or(|seen| {
+            seen.scan = scan;
+            seen.look_again <= now
+        })
+    }
+
+    /// Whether it was renamed in, and how long it has been seen unchanged.
+    pub fn of(&mut self, name: &OsStr, now: Instant) -> (bool, Option<Duration>, Option<Print>) {
+        match self.files.get(name) {
+            Some(seen) => {
+                let incomplete = matches!(seen.why, Why::Incomplete(..)).then(|| seen.why.its_print()).flatten();
+                (seen.renamed_in, Some(now.saturating_duration_since(seen.unchanged_since)), incomplete)
+            }
+            None => (self.fresh.remove(name).unwrap_or(false), None, None),
+        }
+    }
+
+    /// It was taken, or it is gone.
+    pub fn forget(&mut self, name: &OsStr) {
+        self.files.remove(name);
+    }
+
+    /// It was looked at and not taken.
+    pub fn note(&mut self, name: OsString, why: Why, settings: &Pickup, renamed_in: bool) {
+        let now = Instant::now();
+        let before = self.files.get(&name);
+        let same = before.is_some_and(|seen| seen.why.its_print() == why.its_print());
+        let first_seen = before.map_or(now, |seen| seen.first_seen);
+        let told = before.is_some_and(|seen| {
+            seen.told && std::mem::discriminant(&seen.why) == std::mem::discriminant(&why)
+        });
+        let unchanged_since = before.filter(|_| same).map_or(now, |seen| seen.unchanged_since);
+        let seldom = settings.poll.max((now - first_seen) / 4).min(SELDOM.max(settings.poll));
+        let wait = match &why {
+            Why::Quiet(_, left) => *left,
+            Why::Settling(_, left) if same => *left,
+            Why::Settling(..) => settings.settle,
+            Why::Incomplete(_, left) => (*left).min(settings.poll),
+            Why::BeingWritten(_) | Why::Locked(_) | Why::Linked => settings.poll,
+            Why::Empty | Why::NotAFile(_) | Why::Unreadable(_) | Why::Unclaimable(_) => seldom,
+        };
+        let told = told || self.tell(&name, &why);
+        if self.files.len() < MOST || self.files.contains_key(&name) {
+            let look_again = now + wait.max(Duration::from_millis(1));
+            let scan = self.scan;
+            let seen = Sighting { why, unchanged_since, first_seen, look_again, renamed_in, told, scan };
+            self.files.insert(name, seen);
+        }
+    }
+
+    /// Names a strange file once; returns whether it was worth a line.
+    fn tell(&mut self, name: &OsStr, why: &Why) -> bool {
+        let file = shown(name);
+        let strange = match why {
+            Why::Quiet(..) | Why::Settling(..) => return false,
+            Why::BeingWritten(_) | Why::Locked(_) | Why::Incomplete(..) => {
+                debug!(file, ?why, "not complete yet");
+                return true;
+            }
+            Why::Linked => "waits: it has more than one link".to_owned(),
+            Why::Empty => "left alone: it is empty".to_owned(),
+            Why::NotAFile(what) => format!("left alone: it is {what}"),
+            Why::Unreadable(error) => format!("waits: it cannot be read: {error}"),
+            Why::Unclaimable(error) => format!("waits: {error}"),
+        };
+        self.told += 1;
+        if self.told <= MOST_TOLD {
+            warn!(file, "{strange}");
+        }
+        if self.told == MOST_TOLD {
+            warn!("further such files in Pickup are not named");
+        }
+        true
+    }
+
+    /// A whole listing begins.
+    pub fn begin_scan(&mut self) {
+        self.scan += 1;
+        self.fresh.retain(|_, renamed_in| *renamed_in);
+    }
+
+    /// A whole listing has ended: what it did not show is gone.
+    pub fn end_scan(&mut self) {
+        let scan = self.scan;
+        self.files.retain(|_, seen| seen.scan == scan);
+        self.fresh.clear();
+    }
+
+    /// Mail that lies in Pickup and was not taken.
+    pub fn waiting(&self) -> usize {
+        self.files.values().filter(|seen| seen.why.is_mail()).count()
+    }
+
+    /// Whether some file only needs a little time.
+    pub fn expects_soon(&self) -> bool {
+        self.files.values().any(|seen| seen.why.is_soon())
+    }
+
+    /// Pickup cannot be listed.
+    pub fn folder_is_gone(&mut self, folder: &Path, error: &io::Error) {
+        if !std::mem::replace(&mut self.folder_missing, true) {
+            warn!(folder = %folder.display(), %error, "Pickup cannot be listed; tried again every pickup.poll");
+        }
+    }
+
+    /// Pickup can be listed.
+    pub fn folder_is_back(&mut self, folder: &Path) {
+        if std::mem::replace(&mut self.folder_missing, false) {
+            info!(folder = %folder.display(), "Pickup is back");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Pickup {
+        Pickup {
+            poll: Duration::from_secs(2),
+            quiet: Duration::from_millis(100),
+            settle: Duration::from_secs(1),
+            incomplete_grace: Duration::from_secs(60),
+            dots: crate::config::DotsSetting::Auto,
+            ignore: vec![],
+            default_sender: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_change_begins_the_wait_anew() {
+        let mut sightings = Sightings::default();
+        let name = OsString::from("a");
+        let left = Duration::from_secs(1);
+        sightings.note(name.clone(), Why::Settling((1, 1, 1), left), &settings(), false);
+        std::thread::sleep(Duration::from_millis(5));
+        sightings.note(name.clone(), Why::Settling((1, 1, 1), left), &settings(), false);
+        let (_, unchanged, _) = sightings.of(&name, Instant::now());
+        assert!(unchanged.unwrap() >= Duration::from_millis(5));
+        sightings.note(name.clone(), Why::Settling((2, 1, 1), left), &settings(), false);
+        let (_, unchanged, _) = sightings.of(&name, Instant::now());
+        assert!(unchanged.unwrap() < Duration::from_millis(5));
+    }
+
+    #[test]
+    fn what_a_whole_listing_does_not_show_is_forgotten() {
+        let mut sightings = Sightings::default();
+        sightings.begin_scan();
+        sightings.note("a".into(), Why::Empty, &settings(), false);
+        sightings.note("b".into(), Why::Linked, &settings(), false);
+        assert_eq!(sightings.waiting(), 1, "an empty file is not mail");
+        sightings.begin_scan();
+        sightings.wants_a_look(OsStr::new("a"), Instant::now());
+        sightings.end_scan();
+        assert_eq!((sightings.files.len(), sightings.waiting()), (1, 0));
+    }
+
+    #[test]
+    fn only_a_little_time_is_waited_for_by_a_drain() {
+        let mut sightings = Sightings::default();
+        sightings.note("a".into(), Why::Incomplete((1, 1, 1), Duration::from_secs(60)), &settings(), false);
+        assert!(!sightings.expects_soon());
+        sightings.note("b".into(), Why::Quiet((1, 1, 1), Duration::from_millis(50)), &settings(), false);
+        assert!(sightings.expects_soon());
+    }
+}

@@ -1,0 +1,150 @@
+//! What single header values mean, read by mail-parser; this module alone names that crate.
+//!
+//! Only one field at a time is handed over, and only up to [`LONGEST`] bytes, so that its parser never sees a body
+//! (a full parse of nested messages overflows the stack) nor a value that could hold it up. Addresses are not read
+//! here: it drops quotes and escapes of local parts ([`super::mailbox`] keeps them).
+
+use super::header;
+use mail_parser::{HeaderName, HeaderValue, MessageParser, MimeHeaders as _};
+use std::sync::LazyLock;
+
+/// Values longer than this are not looked into.
+pub const LONGEST: usize = 16 * 1024;
+
+static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
+    MessageParser::new()
+        .header_content_type(HeaderName::ContentType)
+        .header_id(HeaderName::MessageId)
+        .header_text(HeaderName::Subject)
+        .default_header_ignore()
+});
+
+/// What a `Content-Type` value says of the whole message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentType {
+    /// `multipart/*`
+    pub is_multipart: bool,
+    /// Its `boundary`, RFC 2231 forms understood.
+    pub boundary: Option<String>,
+    /// Its `charset`, as written.
+    pub charset: Option<String>,
+}
+
+/// Reads the value of a `Content-Type` field; `None` when it has no type.
+pub fn content_type(value: &[u8]) -> Option<ContentType> {
+    let field = as_field("Content-Type", value)?;
+    let message = PARSER.parse_headers(&field)?;
+    let found = message.content_type()?;
+    let attribute = |name| found.attribute(name).map(str::to_owned);
+    Some(ContentType {
+        is_multipart: found.ctype().eq_ignore_ascii_case("multipart"),
+        boundary: attribute("boundary").filter(|b| !b.is_empty()),
+        charset: attribute("charset"),
+    })
+}
+
+/// The first id of a `Message-ID` value, without brackets; `None` when there is none that can be shown.
+pub fn message_id(value: &[u8]) -> Option<String> {
+    let field = as_field("Message-ID", value)?;
+    let message = PARSER.parse_headers(&field)?;
+    let id = match message.header(HeaderName::MessageId)? {
+        HeaderValue::Text(id) => id.trim(),
+        HeaderValue::TextList(ids) => ids.first()?.trim(),
+        _ => return None,
+    };
+    (!id.is_empty() && !id.chars().any(char::is_control)).then(|| id.to_owned())
+}
+
+/// A text value for people, e.g. `Subject`: RFC 2047 words decoded, one line.
+pub fn text(value: &[u8]) -> String {
+    let decoded = as_field("Subject", value)
+        .and_then(|field| Some(PARSER.parse_headers(&field)?.subject()?.to_owned()))
+        .unwrap_or_else(|| header::unfold(value.get(..LONGEST).unwrap_or(value)));
+    decoded
+        .split(|c: char| c.is_control())
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// One field and the end of the header block; a CR without LF would make the parser take what follows for the value.
+fn as_field(name: &str, value: &[u8]) -> Option<Vec<u8>> {
+    if value.len() > LONGEST {
+        return None;
+    }
+    let value = header::without_line_end(value);
+    Some([name.as_bytes(), b": ", value, b"\r\n\r\n"].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn boundary(value: &str) -> Option<String> {
+        content_type(value.as_bytes()).and_then(|t| t.boundary)
+    }
+
+    #[test]
+    fn boundaries_of_real_writers() {
+        for (value, want) in [
+            (
+                "multipart/mixed;\r\n boundary=--boundary_0_8bfe2afa-370d",
+                "--boundary_0_8bfe2afa-370d",
+            ),
+            ("multipart/mixed; boundary=\"=_a b(c)\"", "=_a b(c)"),
+            (
+                "Multipart/Alternative; BOUNDARY=\"----=_NextPart_000\"; charset=x",
+                "----=_NextPart_000",
+            ),
+            ("multipart/mixed; boundary*0=\"ab\"; boundary*1=\"cd\"", "abcd"),
+            ("multipart/mixed; charset=\"a;boundary=no\"; boundary=yes", "yes"),
+            ("multipart/mixed; (boundary=no) boundary=yes", "yes"),
+            ("multipart/mixed; boundary='a'", "'a'"),
+        ] {
+            let found = content_type(value.as_bytes()).unwrap();
+            assert!(found.is_multipart, "{value}");
+            assert_eq!(found.boundary.as_deref(), Some(want), "{value}");
+        }
+        assert_eq!(boundary("multipart/mixed"), None);
+        assert_eq!(boundary("multipart/mixed; boundary=\"\""), None);
+        assert!(!content_type(b"text/plain; boundary=x").unwrap().is_multipart);
+        assert_eq!(content_type(b""), None);
+    }
+
+    #[test]
+    fn charsets() {
+        let of = |value: &str| content_type(value.as_bytes()).and_then(|t| t.charset);
+        assert_eq!(
+            of("text/plain;\r\n\tcharset=\"iso-8859-1\"").as_deref(),
+            Some("iso-8859-1")
+        );
+        assert_eq!(of("text/plain"), None);
+    }
+
+    #[test]
+    fn message_ids() {
+        assert_eq!(message_id(b" <a.b@c>").as_deref(), Some("a.b@c"));
+        assert_eq!(message_id(b"\r\n <a@b>\r\n <c@d>").as_deref(), Some("a@b"));
+        assert_eq!(message_id(b" bare@c ").as_deref(), Some("bare@c"));
+        assert_eq!(message_id(b" "), None);
+        assert_eq!(message_id(b"<a\x07b>"), None);
+    }
+
+    #[test]
+    fn texts() {
+        assert_eq!(text(b" =?utf-8?Q?Gr=C3=BC=C3=9Fe?= an\r\n alle"), "Grüße an alle");
+        assert_eq!(text(b" a\rb\x00c"), "a b c");
+        assert_eq!(text(b""), "");
+        assert_eq!(text(&b"x".repeat(LONGEST + 1)).len(), LONGEST);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(value: Vec<u8>) {
+            content_type(&value);
+            message_id(&value);
+            text(&value);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! One pass over the body in blocks of any size: what can be told of its lines. Holds the beginning of one line.
+
+use super::closing::Closing;
+use super::dots::Tally;
+
+/// Gathers while blocks come in.
+#[derive(Debug)]
+pub(super) struct BodyScan {
+    tally: Tally,
+    closing: Option<Closing>,
+    /// The closing boundary was seen.
+    closed: bool,
+    eight_bit: bool,
+    longest: u64,
+    /// Offset of the line that is being read.
+    line_start: u64,
+    /// The part of that line that came with earlier blocks: its first bytes, its length, its last byte.
+    head: Vec<u8>,
+    len: u64,
+    last: u8,
+    head_max: usize,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct BodyFacts {
+    /// For the verdict on leading periods.
+    pub tally: Tally,
+    /// `false` when a closing boundary was looked for in vain.
+    pub is_closed: bool,
+    /// A byte over 127.
+    pub eight_bit: bool,
+    /// The longest line without its line end.
+    pub longest: u64,
+    /// Offset of the end.
+    pub end: u64,
+}
+
+impl BodyScan {
+    /// A body that begins at offset `start`; with `closing`, its closing boundary is looked for.
+    pub(super) fn new(start: u64, closing: Option<Closing>) -> Self {
+        Self {
+            tally: Tally::default(),
+            // two bytes are what the tally wants, three hold a lone period and its CR
+            head_max: closing.as_ref().map_or(0, Closing::line_head).max(3),
+            closing,
+            closed: false,
+            eight_bit: false,
+            longest: 0,
+            line_start: start,
+            head: Vec::new(),
+            len: 0,
+            last: 0,
+        }
+    }
+
+    /// Takes the next block.
+    pub(super) fn feed(&mut self, block: &[u8]) {
+        self.eight_bit |= !block.is_ascii();
+        let mut rest = block;
+        while let Some((line, tail)) =
+            memchr::memchr(b'\n', rest).and_then(|lf| Some((rest.get(..lf)?, rest.get(lf + 1..)?)))
+        {
+            if self.len == 0 {
+                self.whole_line(line, line.len() as u64);
+            } else {
+                self.hold(line);
+                self.held_line();
+            }
+            self.line_start += 1;
+            rest = tail;
+        }
+        self.hold(rest);
+    }
+
+    /// There is no more.
+    pub(super) fn finish(mut self) -> BodyFacts {
+        if self.len > 0 {
+            self.held_line();
+        }
+        BodyFacts {
+            tally: self.tally,
+            is_closed: self.closed || self.closing.is_none(),
+            eight_bit: self.eight_bit,
+            longest: self.longest,
+            end: self.line_start,
+        }
+    }
+
+    /// A part of a line whose end is not there yet.
+    fn hold(&mut self, part: &[u8]) {
+        let room = self.head_max.saturating_sub(self.head.len()).min(part.len());
+        self.head.extend_from_slice(part.get(..room).unwrap_or_default());
+        self.len += part.len() as u64;
+        self.last = part.last().copied().unwrap_or(self.last);
+    }
+
+    fn held_line(&mut self) {
+        let (mut head, len) = (std::mem::take(&mut self.head), std::mem::take(&mut self.len));
+        if self.last == b'\r' && (head.len() as u64) < len {
+            // the CR is beyond the head; the line is told by its length alone
+            self.line(&head, len - 1, len);
+        } else {
+            self.whole_line(&head, len);
+        }
+        head.clear();
+        self.head = head;
+    }
+
+    /// `line` lacks nothing, or nothing but what stands beyond the head; its LF is gone.
+    fn whole_line(&mut self, line: &[u8], len: u64) {
+        match line.strip_suffix(b"\r") {
+            Some(text) if line.len() as u64 == len => self.line(text, len - 1, len),
+            _ => self.line(line, len, len),
+        }
+    }
+
+    /// One line: its first bytes, its length without line end, the bytes to go on by (its LF not counted).
+    fn line(&mut self, head: &[u8], len: u64, step: u64) {
+        self.tally.line(self.line_start, len, head);
+        self.longest = self.longest.max(len);
+        if !self.closed {
+            self.closed = self.closing.as_ref().is_some_and(|closing| closing.is_line(head));
+        }
+        self.line_start += step;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DotsSetting;
+    use proptest::prelude::*;
+
+    type Told = (bool, bool, u64, u64, &'static str, u64, u64);
+
+    fn scan<'a>(blocks: impl Iterator<Item = &'a [u8]>) -> Told {
+        let mut scan = BodyScan::new(7, Some(Closing::new("bound")));
+        blocks.for_each(|block| scan.feed(block));
+        let facts = scan.finish();
+        let judged = facts.tally.judge(None, DotsSetting::Auto, facts.end);
+        let dots = judged.dots.as_str();
+        (
+            facts.is_closed,
+            facts.eight_bit,
+            facts.longest,
+            facts.end,
+            dots,
+            judged.end,
+            judged.wire,
+        )
+    }
+
+    #[test]
+    fn lines_of_all_kinds() {
+        assert_eq!(
+            scan([&b"12345\r\n\xC3\xA4\n..\n--bound--\r\n.\r\n\r\n"[..]].into_iter()),
+            (
+                true,
+                true,
+                9,
+                7 + 29,
+                "stuffed + end marker",
+                7 + 24,
+                7 + 4 + 3 + 11
+            )
+        );
+        assert_eq!(scan([&b""[..]].into_iter()), (false, false, 0, 7, "none", 7, 0));
+        assert_eq!(
+            scan([&b"a\rb"[..]].into_iter()),
+            (false, false, 3, 10, "none", 10, 5)
+        );
+        let long = "x".repeat(100_000) + "\r\n--bound--";
+        assert_eq!(
+            scan(long.as_bytes().chunks(1000)),
+            (
+                true,
+                false,
+                100_000,
+                7 + 100_011,
+                "none",
+                7 + 100_011,
+                100_002 + 11
+            )
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_divide_anywhere(
+            body in "(\\.|\\.\\.|--bound--|--bound|a|é|\r|\n|\r\n|.{80}){0,30}",
+            size in 1_usize..12,
+        ) {
+            prop_assert_eq!(scan(body.as_bytes().chunks(size)), scan([body.as_bytes()].into_iter()));
+        }
+    }
+}

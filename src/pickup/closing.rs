@@ -1,0 +1,54 @@
+//! The closing boundary of a multipart message (RFC 2046 §5.1.1): its absence shows a writer that failed half-way.
+
+/// What to look for at the beginning of lines.
+#[derive(Debug)]
+pub(super) struct Closing {
+    /// `--boundary--`
+    delimiter: Vec<u8>,
+}
+
+impl Closing {
+    /// White space that may follow the delimiter on its line, as far as it is looked at.
+    const PADDING: usize = 64;
+
+    pub(super) fn new(boundary: &str) -> Self {
+        Self {
+            delimiter: format!("--{boundary}--").into_bytes(),
+        }
+    }
+
+    /// So many bytes of a line tell whether it is the closing boundary.
+    pub(super) fn line_head(&self) -> usize {
+        self.delimiter.len() + Self::PADDING
+    }
+
+    /// Whether this is the line; `line` is all of it, or its first [`Self::line_head`] bytes.
+    pub(super) fn is_line(&self, line: &[u8]) -> bool {
+        line.strip_prefix(self.delimiter.as_slice())
+            .is_some_and(|rest| rest.len() < Self::PADDING && rest.trim_ascii().is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_whole_delimiter_closes() {
+        let closing = Closing::new("a b");
+        for line in ["--a b--", "--a b-- \t"] {
+            assert!(closing.is_line(line.as_bytes()), "{line}");
+        }
+        for line in [
+            "--a b",
+            "--a b-",
+            " --a b--",
+            "--a b--c",
+            "--a c--",
+            "",
+            "--a b--more--",
+        ] {
+            assert!(!closing.is_line(line.as_bytes()), "{line}");
+        }
+    }
+}

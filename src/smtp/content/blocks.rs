@@ -1,0 +1,103 @@
+//! Bytes in and out in large blocks: one read per block of the source, few writes per message.
+
+use crate::mail::ReadAt;
+use std::io;
+use std::ops::Range;
+
+/// How much is read or written at once.
+pub(super) const BLOCK: usize = 64 * 1024;
+
+/// Hands the bytes of `range` on, block by block. A source that ends early is an error, never a shorter message.
+pub(super) fn each_block(
+    source: &dyn ReadAt,
+    range: Range<u64>,
+    block: &mut [u8],
+    mut to: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let bytes = fill(source, at..range.end, block)?;
+        to(bytes)?;
+        at += bytes.len() as u64;
+    }
+    Ok(())
+}
+
+/// Reads once into `block`, as much as there is up to the end of a range that is not empty.
+pub(super) fn fill<'b>(source: &dyn ReadAt, range: Range<u64>, block: &'b mut [u8]) -> io::Result<&'b [u8]> {
+    let want = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(block.len());
+    loop {
+        let Some(space) = block.get_mut(..want) else { return Ok(&[]) };
+        match source.read_at(space, range.start) {
+            Ok(0) => return Err(ends_early(range.start)),
+            Ok(n) => return block.get(..n.min(want)).ok_or_else(|| ends_early(range.start)),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn ends_early(at: u64) -> io::Error {
+    let words = format!("the message file ends at byte {at}, earlier than when it was first read");
+    io::Error::new(io::ErrorKind::UnexpectedEof, words)
+}
+
+/// Gathers short runs, so that a socket sees few writes. Not flushed on drop: after an error nothing more is sent.
+pub(super) struct Sink<'o> {
+    out: &'o mut dyn io::Write,
+    held: Vec<u8>,
+}
+
+impl<'o> Sink<'o> {
+    pub(super) fn new(out: &'o mut dyn io::Write, expected: usize) -> Self {
+        Self { out, held: Vec::with_capacity(expected.min(BLOCK)) }
+    }
+
+    /// Writes what is held; must be called last.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.empty()
+    }
+
+    fn empty(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.held)?;
+        self.held.clear();
+        Ok(())
+    }
+}
+
+impl io::Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.held.len() + bytes.len() > self.held.capacity() {
+            self.empty()?;
+        }
+        if bytes.len() >= self.held.capacity() {
+            self.out.write_all(bytes)?;
+        } else {
+            self.held.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.empty()
+    }
+}
+
+/// Only counts.
+#[derive(Default)]
+pub(super) struct Count {
+    pub(super) bytes: u64,
+    pub(super) eight_bit: bool,
+}
+
+impl io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes += bytes.len() as u64;
+        self.eight_bit = self.eight_bit || !bytes.is_ascii();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! The dialogue with a host as a person reads it: `> ` sent, `< ` received, `* ` our own remarks.
+//!
+//! A bounded text in memory; message content and secrets never get in (callers give a count instead).
+
+use super::reply::Reply;
+
+/// Ordinary lines stop here …
+const LIMIT: usize = 60 * 1024;
+/// … and the words that end a transaction here, so that a long list of recipients cannot push them out.
+const LIMIT_OF_LAST_WORDS: usize = 64 * 1024;
+
+#[derive(Debug, Default)]
+pub(super) struct Dialogue {
+    text: String,
+    /// How many lines were left out since the last one that was written.
+    left_out: usize,
+}
+
+impl Dialogue {
+    /// A command that was sent, without its line end.
+    pub fn sent(&mut self, line: &str) {
+        self.line("> ", line, LIMIT);
+    }
+
+    /// Message content that was sent.
+    pub fn content(&mut self, bytes: u64) {
+        self.line("> ", &format!("[{bytes} bytes of message]"), LIMIT_OF_LAST_WORDS);
+    }
+
+    /// A reply.
+    pub fn received(&mut self, reply: &Reply) {
+        reply.raw_lines().for_each(|line| self.line("< ", line, LIMIT));
+    }
+
+    /// The reply that decides a transaction.
+    pub fn received_last(&mut self, reply: &Reply) {
+        reply
+            .raw_lines()
+            .for_each(|line| self.line("< ", line, LIMIT_OF_LAST_WORDS));
+    }
+
+    /// Lines that are no reply.
+    pub fn received_junk(&mut self, raw: &str) {
+        raw.split('\n').for_each(|line| self.line("< ", line, LIMIT));
+    }
+
+    /// A remark of ours.
+    pub fn note(&mut self, text: &str) {
+        self.line("* ", text, LIMIT_OF_LAST_WORDS);
+    }
+
+    /// The text so far; the dialogue goes on empty.
+    pub fn take(&mut self) -> String {
+        self.close_gap();
+        std::mem::take(&mut self.text)
+    }
+
+    fn line(&mut self, mark: &str, text: &str, limit: usize) {
+        if self.text.len() + mark.len() + text.len() + 1 > limit {
+            self.left_out += 1;
+            return;
+        }
+        self.close_gap();
+        self.text.push_str(mark);
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    fn close_gap(&mut self) {
+        if self.left_out > 0 {
+            let mark = format!("* [{} lines left out here]\n", self.left_out);
+            self.text.push_str(&mark);
+            self.left_out = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_dialogue_is_cut_with_a_mark_and_keeps_its_end() {
+        let mut dialogue = Dialogue::default();
+        for i in 0..10_000 {
+            dialogue.sent(&format!("RCPT TO:<{i}@example.net>"));
+        }
+        dialogue.content(5);
+        let text = dialogue.take();
+        assert!(text.len() <= LIMIT_OF_LAST_WORDS + 64, "{}", text.len());
+        assert!(text.starts_with("> RCPT TO:<0@example.net>\n"));
+        let end: Vec<&str> = text.lines().rev().take(2).collect();
+        assert_eq!(end[0], "> [5 bytes of message]");
+        assert!(end[1].ends_with("lines left out here]"), "{}", end[1]);
+        assert_eq!(dialogue.take(), "");
+    }
+}

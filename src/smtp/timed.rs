@@ -1,0 +1,184 @@
+//! A TCP stream whose reads and writes end at an absolute deadline.
+//!
+//! A fixed read timeout is defeated by a host that sends a byte now and then: each call starts it anew. Here the time
+//! that is left is counted before every call.
+//!
+//! Reads and writes one socket. Runs on the session's thread, which it blocks.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use rustix::net::RecvFlags;
+
+/// Keeps sums of a point in time and a setting in range.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The socket and its deadline.
+#[derive(Debug)]
+pub(super) struct Timed {
+    tcp: TcpStream,
+    deadline: Instant,
+    /// The timeouts that the socket has now, so that the usual exchange costs no extra system call.
+    read_timeout: Duration,
+    write_timeout: Duration,
+}
+
+impl Timed {
+    pub fn new(tcp: TcpStream) -> Self {
+        Self {
+            tcp,
+            deadline: Instant::now(),
+            read_timeout: Duration::ZERO,
+            write_timeout: Duration::ZERO,
+        }
+    }
+
+    /// Whatever is read or written from now on must be done within `time`.
+    pub fn within(&mut self, time: Duration) {
+        self.deadline = Instant::now() + time.min(LONGEST);
+    }
+
+    /// Whether the connection stands and the host has sent nothing since we last read. Does not block.
+    pub fn is_quiet(&self) -> bool {
+        let mut byte = [0_u8; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(
+            rustix::net::recv(&self.tcp, &mut byte, flags),
+            Err(rustix::io::Errno::AGAIN)
+        )
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(left)
+    }
+
+    fn arm_read(&mut self) -> io::Result<()> {
+        let left = self.left()?;
+        if !near(self.read_timeout, left) {
+            self.tcp.set_read_timeout(Some(left))?;
+            self.read_timeout = left;
+        }
+        Ok(())
+    }
+
+    fn arm_write(&mut self) -> io::Result<()> {
+        let left = self.left()?;
+        if !near(self.write_timeout, left) {
+            self.tcp.set_write_timeout(Some(left))?;
+            self.write_timeout = left;
+        }
+        Ok(())
+    }
+}
+
+/// Close enough not to set it again: an early end is looked at again, a late one is late by an eighth.
+fn near(set: Duration, left: Duration) -> bool {
+    set >= left - left / 8 && set <= left + left / 8
+}
+
+/// The socket's own timeout, or a signal: the deadline decides whether that was the end.
+fn is_pause(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}
+
+impl Read for Timed {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.arm_read()?;
+            match self.tcp.read(buf) {
+                Err(error) if is_pause(&error) => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(buf)])
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            self.arm_write()?;
+            match self.tcp.write_vectored(bufs) {
+                Err(error) if is_pause(&error) => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_dripping_host_does_not_stretch_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut host, _) = listener.accept().unwrap();
+        let dripping = std::thread::spawn(move || {
+            while host.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let mut timed = Timed::new(tcp);
+        let began = Instant::now();
+        timed.within(Duration::from_millis(300));
+        let mut all = Vec::new();
+        let error = timed.read_to_end(&mut all).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(!all.is_empty());
+        assert!(began.elapsed() < Duration::from_secs(2));
+        drop(timed);
+        dripping.join().unwrap();
+    }
+
+    #[test]
+    fn a_full_pipe_ends_a_write_at_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _host = listener.accept().unwrap();
+        let mut timed = Timed::new(tcp);
+        timed.within(Duration::from_millis(200));
+        let error = timed.write_all(&vec![0; 64 << 20]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn quiet_is_told_from_spoken_and_gone() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for (say, quiet) in [
+            (Some(&b""[..]), true),
+            (Some(b"421 bye\r\n"), false),
+            (None, false),
+        ] {
+            let timed = Timed::new(TcpStream::connect(address).unwrap());
+            let (mut host, _) = listener.accept().unwrap();
+            if let Some(words) = say {
+                host.write_all(words).unwrap();
+            }
+            let _host = say.map(|_| host);
+            let until = Instant::now() + Duration::from_secs(5);
+            while timed.is_quiet() != quiet && Instant::now() < until {
+                std::thread::yield_now();
+            }
+            assert_eq!(timed.is_quiet(), quiet, "{say:?}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! A long message on its way: [`Body`](super::Body) writes in here, blocks go out there.
+//!
+//! As DATA in blocks, or as BDAT chunks (RFC 3030). Memory: one block. Errors of the socket are kept aside, so that they are told
+//! apart from errors of the body's own disk. Runs on the session's thread.
+
+use std::io;
+
+use super::chat::Chat;
+use super::reply::Reply;
+use super::wire::Broken;
+
+/// DATA leaves in blocks of this size.
+const BLOCK: usize = 64 * 1024;
+/// BDAT chunks: large enough that the reply to each costs little, small enough for many sessions at once.
+const CHUNK: usize = 256 * 1024;
+
+/// Why the host's side ended an upload before its end.
+#[derive(Debug)]
+pub(super) enum Halt {
+    Broken(Broken),
+    /// A chunk was refused.
+    Refused(Reply),
+}
+
+/// DATA after the 354.
+pub(super) struct DataUpload<'a> {
+    chat: &'a mut Chat,
+    block: Vec<u8>,
+    total: u64,
+    /// The last two bytes of the block that went last.
+    tail: [u8; 2],
+    pub halt: Option<Halt>,
+}
+
+impl<'a> DataUpload<'a> {
+    pub fn new(chat: &'a mut Chat) -> Self {
+        Self {
+            chat,
+            block: Vec::with_capacity(BLOCK),
+            total: 0,
+            tail: *b"\r\n",
+            halt: None,
+        }
+    }
+
+    /// The final period, and what still waits before it.
+    pub fn finish(mut self) -> Option<Halt> {
+        let end = end_mark(&self.block, self.tail);
+        self.total += self.block.len() as u64;
+        self.block.extend_from_slice(end);
+        self.send_block();
+        self.chat.dialogue.content(self.total);
+        self.chat.dialogue.sent(".");
+        self.halt
+    }
+
+    fn send_block(&mut self) {
+        if self.halt.is_none()
+            && let Err(broken) = self.chat.send_content(&self.block)
+        {
+            self.halt = Some(Halt::Broken(broken));
+        }
+        if let Some(tail) = self.block.last_chunk::<2>() {
+            self.tail = *tail;
+        }
+        self.block.clear();
+    }
+}
+
+/// The end of DATA after `content`, which follows `before`; a missing line end is put in, or the period would be text.
+pub(super) fn end_mark(content: &[u8], before: [u8; 2]) -> &'static [u8] {
+    let at_line_start = match content {
+        [] => before == *b"\r\n",
+        [b'\n'] => before.last() == Some(&b'\r'),
+        _ => content.ends_with(b"\r\n"),
+    };
+    if at_line_start { b".\r\n" } else { b"\r\n.\r\n" }
+}
+
+impl io::Write for DataUpload<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let room = BLOCK.saturating_sub(self.block.len());
+        let taken = buf.get(..room).unwrap_or(buf);
+        self.block.extend_from_slice(taken);
+        if self.block.len() >= BLOCK {
+            self.total += self.block.len() as u64;
+            self.send_block();
+        }
+        go_on(self.halt.as_ref(), taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// BDAT, chunk after chunk. With PIPELINING the next one leaves before the reply to the last one is read.
+pub(super) struct ChunkUpload<'a> {
+    chat: &'a mut Chat,
+    chunk: Vec<u8>,
+    unanswered: usize,
+    window: usize,
+    pub halt: Option<Halt>,
+}
+
+impl<'a> ChunkUpload<'a> {
+    pub fn new(chat: &'a mut Chat, pipelining: bool) -> Self {
+        Self {
+            chat,
+            chunk: Vec::with_capacity(CHUNK),
+            unanswered: 0,
+            window: if pipelining { 2 } else { 1 },
+            halt: None,
+        }
+    }
+
+    /// Sends the last chunk. What is unread afterwards is the reply to it, unless the upload halted.
+    pub fn finish(mut self) -> Option<Halt> {
+        self.send_chunk(" LAST");
+        self.read_replies(1);
+        self.halt
+    }
+
+    /// Reads what the host still has to say to chunks before one that it refused; the transaction is over anyway.
+    pub fn drain(mut self) -> Option<Halt> {
+        while self.unanswered > 0 && matches!(self.halt, Some(Halt::Refused(_))) {
+            self.unanswered -= 1;
+            if let Err(broken) = self.chat.reply() {
+                self.halt = Some(Halt::Broken(broken));
+            }
+        }
+        self.halt
+    }
+
+    fn send_chunk(&mut self, last: &str) {
+        if self.halt.is_none() {
+            self.chat.queue(&format!("BDAT {}{last}", self.chunk.len()));
+            self.chat.queue_content(&self.chunk);
+            self.unanswered += 1;
+            if let Err(broken) = self.chat.flush() {
+                self.halt = Some(Halt::Broken(broken));
+            }
+        }
+        self.chunk.clear();
+    }
+
+    /// Reads replies until at most `left` are due.
+    fn read_replies(&mut self, left: usize) {
+        while self.halt.is_none() && self.unanswered > left {
+            self.unanswered -= 1;
+            match self.chat.reply() {
+                Ok(reply) if reply.is_positive() => {}
+                Ok(reply) => self.halt = Some(Halt::Refused(reply)),
+                Err(broken) => self.halt = Some(Halt::Broken(broken)),
+            }
+        }
+    }
+}
+
+impl io::Write for ChunkUpload<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        // Sent only when more follows, so that the last chunk is never empty.
+        if self.chunk.len() >= CHUNK {
+            self.send_chunk("");
+            self.read_replies(self.window - 1);
+        }
+        let room = CHUNK.saturating_sub(self.chunk.len());
+        let taken = buf.get(..room).unwrap_or(buf);
+        self.chunk.extend_from_slice(taken);
+        go_on(self.halt.as_ref(), taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Ends the body's writing once the host's side has ended; the reason is in `halt`.
+fn go_on(halt: Option<&Halt>, taken: usize) -> io::Result<usize> {
+    match halt {
+        None => Ok(taken),
+        Some(_) => Err(io::ErrorKind::BrokenPipe.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::end_mark;
+
+    #[test]
+    fn the_final_period_stands_on_a_line_of_its_own() {
+        let crlf = *b"\r\n";
+        assert_eq!(end_mark(b"", crlf), b".\r\n");
+        assert_eq!(end_mark(b"a\r\n", crlf), b".\r\n");
+        assert_eq!(end_mark(b"a", crlf), b"\r\n.\r\n");
+        assert_eq!(end_mark(b"a\n", crlf), b"\r\n.\r\n");
+        assert_eq!(end_mark(b"\n", *b"a\r"), b".\r\n");
+        assert_eq!(end_mark(b"\n", *b"ab"), b"\r\n.\r\n");
+        assert_eq!(end_mark(b"", *b"ab"), b"\r\n.\r\n");
+    }
+}
