@@ -89,7 +89,7 @@ struct Glance {
 
 /// What a look came to.
 enum Look {
-    Taken(Box<Arc<Job>>),
+    Taken(Arc<Job>),
     /// It went to Badmail, or it is gone.
     Done,
     /// Not yet.
@@ -200,7 +200,7 @@ impl Intake<'_> {
             match look {
                 Look::Taken(job) => {
                     self.sightings.forget(&glance.name);
-                    jobs.push(*job);
+                    jobs.push(job);
                 }
                 Look::Done => self.sightings.forget(&glance.name),
                 Look::Wait(why) => {
@@ -379,7 +379,7 @@ fn settle_claim(
             let job = Job::new(shared, settings, material);
             tell::taken(&job, &job.submission, evidence, candidate.meta.len());
             job.note_local(first_lines.trim_end());
-            Look::Taken(Box::new(job))
+            Look::Taken(job)
         }
         Err(malformed) => {
             info!(%id, file = %name, size = candidate.meta.len(), evidence, "taken");
