@@ -4,8 +4,8 @@
 //! removal of what is worthless). Thread: keeper, and rayon for the records of a first scan. Not here: when a message
 //! is due (queue/schedule), sending (dispatch).
 
+use super::admit::{Admitted, admit};
 use super::dispatch::Event;
-use super::intake::{Admitted, admit_claimed};
 use super::job::Released;
 use super::shared::{Mode, Settings, Shared, lock};
 use super::undelivered;
@@ -394,7 +394,7 @@ impl Keeper<'_> {
         let file = record
             .as_ref()
             .map_or_else(|| format!("{id}.EML"), |record| record.file.clone());
-        match admit_claimed(shared, settings, id, file, record, waiting.forced) {
+        match admit(shared, settings, id, file, record, waiting.forced) {
             Admitted::Job(job) => Taken::Job(job),
             Admitted::Gone => Taken::Nothing,
             Admitted::Later(wait) => Taken::Later(wait),

@@ -29,6 +29,7 @@
 //! What is in memory is bounded by [`MAX_IN_HAND`] messages; above it nobody claims: the rest waits in Pickup and
 //! Queue, where other nodes can take it.
 
+pub mod admit;
 pub mod desk;
 pub mod dispatch;
 pub mod flush;
@@ -36,6 +37,7 @@ pub mod heart;
 pub mod intake;
 pub mod job;
 pub mod keeper;
+pub mod look;
 pub mod session;
 pub mod settle;
 pub mod shared;

@@ -3,7 +3,7 @@
 //! Reads: the message, its transcripts. Writes: Queue (the DSN, a message of its own), Badmail. Thread: whichever
 //! concludes the attempt.
 
-use super::intake::{Admitted, admit_claimed};
+use super::admit::{Admitted, admit};
 use super::job::{Job, Source};
 use super::settle::{Halt, persist};
 use super::shared::{Settings, Shared, lock};
@@ -109,7 +109,7 @@ fn put_report(
         shared.in_hand.leave(id.ulid);
         return put.map(|()| None);
     }
-    match admit_claimed(shared, settings, id, String::new(), None, false) {
+    match admit(shared, settings, id, String::new(), None, false) {
         Admitted::Job(report) => {
             tell::report(job, kind.as_str(), id);
             Ok(Some(report))
