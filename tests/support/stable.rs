@@ -23,7 +23,12 @@ impl Known {
                 text = text.replace(&boundary, "BOUNDARY");
             }
         }
-        scan(&text, false)
+        // how a file was judged complete is decided by its file system
+        let lines = text.split_inclusive('\n').map(|line| {
+            let line = replace_between(line, "evidence=\"", "\"", "EVIDENCE");
+            replace_between(&line, " complete: ", "\n", "EVIDENCE")
+        });
+        scan(&lines.collect::<String>(), false)
     }
 
     /// Log, transcript and report text: durations too.
@@ -35,6 +40,16 @@ impl Known {
 /// A file name of the tree: `ID`, `ID-1`, `ID@NODE`, and the digest in the name of a derived message.
 pub fn file_name(name: &str) -> String {
     scan(name, false)
+}
+
+fn replace_between(line: &str, begin: &str, end: &str, word: &str) -> String {
+    let found = line
+        .split_once(begin)
+        .and_then(|(before, rest)| Some((before, rest.find(end)?, rest)));
+    match found {
+        Some((before, at, rest)) => format!("{before}{begin}{word}{}", &rest[at..]),
+        None => line.to_owned(),
+    }
 }
 
 fn boundaries(text: &str) -> Vec<String> {
@@ -173,7 +188,7 @@ fn shaped<'t>(rest: &'t str, shape: &str) -> Option<&'t str> {
 
 /// `SIZE=123`, `123 bytes`: they change with the length of a date or a port.
 fn size(rest: &str) -> Option<(usize, Cow<'static, str>)> {
-    for name in ["SIZE=", "size="] {
+    for name in ["SIZE=3D", "SIZE=", "size=", "BDAT "] {
         if let Some(number) = rest.strip_prefix(name) {
             let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
             return (digits > 0).then(|| (name.len() + digits, format!("{name}N").into()));
