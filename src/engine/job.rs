@@ -162,7 +162,16 @@ pub struct Material {
 impl Job {
     /// Takes a message in hand. Its claim has been made.
     pub fn new(shared: &Shared, settings: &Settings, material: Material) -> Arc<Self> {
-        let Material { id, file, file_time, source, transcoded, mut submission, record, forced } = material;
+        let Material {
+            id,
+            file,
+            file_time,
+            source,
+            transcoded,
+            mut submission,
+            record,
+            forced,
+        } = material;
         let has_remains = record.is_some() || id.life > 0;
         let record = record.unwrap_or_else(|| {
             let envelope = std::mem::take(&mut submission.envelope);
@@ -185,7 +194,11 @@ impl Job {
             forced,
             parts_left: AtomicUsize::new(0),
             state: Mutex::new(JobState {
-                record: Record { id, file_time, ..record },
+                record: Record {
+                    id,
+                    file_time,
+                    ..record
+                },
                 version: 1,
                 tried: Vec::new(),
                 ltr: String::new(),

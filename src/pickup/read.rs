@@ -179,6 +179,9 @@ struct Header {
 impl Header {
     fn read(head: &Head, start: usize, rules: &ReadRules) -> Result<Self, Malformed> {
         let whole = head.bytes.get(start..head.header_end).unwrap_or_default();
+        if has_only_bare_cr(whole) {
+            return Err(malformed::bare_cr(whole));
+        }
         let mbox_line = mbox_line_len(whole);
         let block = whole.get(mbox_line..).unwrap_or_default();
         let first_line = 1 + usize::from(mbox_line > 0);
@@ -239,7 +242,7 @@ impl Header {
                 eight_bit_header: self.facts.eight_bit,
                 eight_bit_body: body.eight_bit,
                 longest_line: self.facts.longest.max(body.longest),
-                wire_size: self.facts.wire + EMPTY_LINE + judged.wire,
+                wire_size: self.facts.wire + EMPTY_LINE + judged.wire + body.bare_crs,
             },
             internet_message_id: self.facts.internet_message_id,
             hops: self.facts.hops,
@@ -267,6 +270,14 @@ impl Header {
             });
         }
     }
+}
+
+/// No line end at all, but a CR inside the text (not one that a LF may still follow).
+fn has_only_bare_cr(block: &[u8]) -> bool {
+    let inside = block.get(..block.len().saturating_sub(1)).unwrap_or_default();
+    !block.ends_with(b"\n")
+        && memchr::memchr(b'\n', inside).is_none()
+        && memchr::memchr(b'\r', inside).is_some()
 }
 
 /// CRLF between header and body.

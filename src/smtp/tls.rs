@@ -271,7 +271,8 @@ fn words(error: &Error) -> String {
             shown_names(presented),
             expected.to_str()
         ),
-        Cert::UnknownIssuer => {
+        // An authority may have the name of a trusted one and another key.
+        Cert::UnknownIssuer | Cert::BadSignature => {
             "its certificate is not signed by an authority that is trusted here (tls_ca_file)".to_owned()
         }
         other => format!("its certificate is not valid ({other})"),
