@@ -196,6 +196,10 @@ fn words_are_stable_where_runs_differ_and_only_there() {
         "again in TIME; 550 5.1.1 no; 4.4.7 s"
     );
     assert_eq!(stable::file_name("01JD8ZK3VQ0000000000000000.LTR"), "ID.LTR");
+    assert_eq!(
+        stable::file_name("01JD8ZK3VQ0000000000000000-98DE82A6.EML"),
+        "ID-SET.EML"
+    );
 }
 
 #[test]

@@ -90,8 +90,7 @@ fn scan(text: &str, durations: bool) -> String {
 }
 
 fn find(rest: &str, now: jiff::Timestamp, durations: bool) -> Option<(usize, Cow<'static, str>)> {
-    ulid(rest)
-        .map(|n| (n, "ID".into()))
+    id(rest)
         .or_else(|| node(rest))
         .or_else(|| date(rest, now).map(|n| (n, "DATE".into())))
         .or_else(|| size(rest))
@@ -103,11 +102,20 @@ fn find(rest: &str, now: jiff::Timestamp, durations: bool) -> Option<(usize, Cow
         })
 }
 
-fn ulid(rest: &str) -> Option<usize> {
+/// `ID`, and `ID-SET` for the name of a Drop file, whose eight digits come from the ULID and the recipients.
+fn id(rest: &str) -> Option<(usize, Cow<'static, str>)> {
     let head = rest.get(..26)?;
     let crockford = |b: u8| b.is_ascii_digit() || (b.is_ascii_uppercase() && !b"ILOU".contains(&b));
-    let ends = !rest[26..].starts_with(|c: char| c.is_ascii_alphanumeric());
-    (head.bytes().all(crockford) && head.as_bytes()[0] <= b'7' && ends).then_some(26)
+    let ends = |tail: &str| !tail.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if !head.bytes().all(crockford) || head.as_bytes()[0] > b'7' || !ends(&rest[26..]) {
+        return None;
+    }
+    let digits = rest[26..].strip_prefix('-').and_then(|tail| tail.get(..8));
+    let hex = |b: u8| b.is_ascii_digit() || (b'A'..=b'F').contains(&b);
+    if digits.is_some_and(|d| d.bytes().all(hex)) && ends(&rest[35..]) {
+        return Some((35, "ID-SET".into()));
+    }
+    Some((26, "ID".into()))
 }
 
 /// `@HOST-AB12.EML` in a file name, `HOST-AB12` of this machine elsewhere.
