@@ -157,6 +157,7 @@ impl Run {
             (place, "{TMP}".to_owned()),
             (self.folder.display().to_string(), "{SCENARIO}".to_owned()),
             (format!(":{port}"), ":{SMTP_PORT}".to_owned()),
+            (format!("port {port}"), "port {SMTP_PORT}".to_owned()),
             (dns, "{DNS_ADDR}".to_owned()),
             (env!("CARGO_PKG_VERSION").to_owned(), "{VERSION}".to_owned()),
         ];
@@ -348,6 +349,10 @@ impl Run {
                 let n = number(n)? as u64;
                 Box::new(move |run| run.hosts.iter().map(|h| h.counts().connections).sum::<u64>() >= n)
             }
+            ["commands", n] => {
+                let n = number(n)? as u64;
+                Box::new(move |run| run.hosts.iter().map(|h| h.counts().commands).sum::<u64>() >= n)
+            }
             ["drop", n] => {
                 let n = number(n)?;
                 Box::new(move |run| tree::count(&run.root, "Drop", "EML") >= n)
@@ -460,9 +465,9 @@ impl Run {
             "bad" => self.contents("Badmail", "BAD", |t| known.message(t)),
             "bdr" => self.contents("Badmail", "BDR", |t| known.note(t)),
             "bdp" => self.contents("Badmail", "BDP", |t| known.note(t)),
-            "env" => self.contents("Queue", "ENV", |t| known.note(t)),
-            "ltr" => self.contents("Queue", "LTR", |t| known.note(t)),
-            "rtr" => self.contents("Queue", "RTR", |t| known.note(t)),
+            "env" => self.notes("ENV"),
+            "ltr" => self.notes("LTR"),
+            "rtr" => self.notes("RTR"),
             "out" => known.note(&self.out),
             "log" => {
                 let log = known.note(&self.whole_log());
@@ -484,6 +489,23 @@ impl Run {
             self.log,
             self.service.as_ref().map(Running::stderr).unwrap_or_default()
         )
+    }
+
+    /// Files of Queue that are text with LF line ends.
+    fn notes(&self, extension: &str) -> String {
+        let files = tree::with_extension(&self.root, "Queue", extension);
+        let shown = files.iter().map(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let text = fs::read_to_string(file).unwrap_or_default();
+            format!(
+                "== Queue/{}\n{}",
+                super::stable::file_name(&name),
+                self.known.note(&text)
+            )
+        });
+        let mut all: Vec<String> = shown.collect();
+        all.sort();
+        all.concat()
     }
 
     fn contents(&self, folder: &str, extension: &str, stable: impl Fn(&str) -> String) -> String {
