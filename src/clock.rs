@@ -1,9 +1,11 @@
 //! The time of day, in one place.
 
-use crate::queue::record::Millis;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since the Unix epoch; 0 before it.
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;
+
+/// The present; 0 before the epoch.
 pub fn now() -> Millis {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,11 +1,12 @@
 //! A message in hand: its claim, its bytes, what it says, and the record of what became of it.
 
 use super::shared::{Settings, Shared, lock};
+use crate::clock::Millis;
 use crate::mail::{MessageId, Outcome, ReadAt};
 use crate::mailroot::spool::ClaimState;
 use crate::pickup::{Submission, read::Reading};
 use crate::queue::env;
-use crate::queue::record::{Millis, Record};
+use crate::queue::record::Record;
 use crate::route::Destination;
 use crate::smtp::content::{Stamps, stamps};
 use std::fs::File;
@@ -79,6 +80,7 @@ pub struct Part {
 }
 
 /// What became of a part.
+#[derive(Default)]
 pub struct Settled {
     /// Index into the record, outcome.
     pub outcomes: Vec<(usize, Outcome)>,
@@ -226,6 +228,15 @@ impl Job {
         shared.pulse.is_fresh()
             && shared.pulse.epoch() == self.epoch
             && shared.spool.claim_state(self.id) == ClaimState::Ours
+    }
+
+    /// The Message-ID without angle brackets: the file's own, else the one we stamp.
+    pub fn internet_message_id(&self) -> &str {
+        let stamped = || self.stamps.message_id.split(['<', '>']).nth(1).unwrap_or("");
+        self.submission
+            .internet_message_id
+            .as_deref()
+            .unwrap_or_else(stamped)
     }
 
     /// A line for LTR.

@@ -241,14 +241,13 @@ impl Sender<'_> {
             }
             Err(refused) => {
                 let node = self.shared.spool.node().as_str();
-                let none = Settled {
-                    outcomes: vec![],
-                    local: false,
-                    offered_dsn: false,
-                    notes: String::new(),
-                    dialogue: String::new(),
+                let said = refused.dialogue.contains(&refused.outcome.text);
+                let why = if said {
+                    String::new()
+                } else {
+                    format!("* {}\n", refused.outcome.text)
                 };
-                let dialogue = format!("{}* {}\n", refused.dialogue, refused.outcome.text);
+                let dialogue = format!("{}{why}", refused.dialogue);
                 let text = tell::remote_attempt(
                     &part.job,
                     node,
@@ -256,7 +255,7 @@ impl Sender<'_> {
                     &self.to.rule,
                     "no session",
                     &dialogue,
-                    &none,
+                    &Settled::default(),
                 );
                 progress.text.push_str(&text);
                 // A host that speaks is there: only its line is of no use at present.

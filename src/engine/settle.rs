@@ -8,11 +8,12 @@ use super::job::{Job, JobState, Released, Settled};
 use super::shared::{Settings, Shared, lock};
 use super::{tell, undelivered};
 use crate::clock;
+use crate::clock::Millis;
 use crate::config::Schedule;
 use crate::mail::{EnhancedStatus, Outcome, Verdict};
 use crate::mailroot::spool::ClaimState;
 use crate::mailroot::{QueueName, Result as DiskResult};
-use crate::queue::record::{Millis, Owed, State};
+use crate::queue::record::{Owed, State};
 use crate::queue::{env, schedule};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -48,14 +49,7 @@ pub fn part(shared: &Shared, job: &Arc<Job>, settled: Settled) {
 
 /// Gives a part back untried: at the end of the process, or for other nodes to take.
 pub fn give_back(shared: &Shared, job: &Arc<Job>) {
-    let nothing = Settled {
-        outcomes: vec![],
-        local: false,
-        offered_dsn: false,
-        notes: String::new(),
-        dialogue: String::new(),
-    };
-    part(shared, job, nothing);
+    part(shared, job, Settled::default());
 }
 
 fn note(job: &Arc<Job>, settled: Settled) -> bool {

@@ -3,10 +3,11 @@
 use super::job::{Job, Settled};
 use super::shared::lock;
 use crate::clock;
+use crate::clock::Millis;
 use crate::mail::{Address, MessageId, Verdict};
 use crate::pickup::Submission;
 use crate::queue::env;
-use crate::queue::record::{Millis, Record};
+use crate::queue::record::Record;
 use std::fmt::Write as _;
 use tracing::{debug, info, warn};
 
@@ -20,7 +21,7 @@ pub fn taken(job: &Job, submission: &Submission, evidence: &str, size: u64) {
     info!(
         id = %job.id,
         file = %record.file,
-        message_id = submission.internet_message_id.as_deref().unwrap_or(""),
+        message_id = job.internet_message_id(),
         from = record.sender.as_ref().map_or("<>", Address::as_str),
         recipients = record.recipients.len(),
         size,
@@ -45,7 +46,7 @@ pub fn outcome(job: &Job, record: &Record, index: usize) {
             $level!(
                 id = %job.id,
                 file = %record.file,
-                message_id = job.submission.internet_message_id.as_deref().unwrap_or(""),
+                message_id = job.internet_message_id(),
                 to = %entry.recipient.address,
                 status = %outcome.status,
                 host = outcome.host.as_deref().unwrap_or(""),

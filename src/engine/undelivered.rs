@@ -10,12 +10,13 @@ use super::shared::{Settings, Shared, lock};
 use super::tell;
 use crate::badmail::{Case, Reason, bdp, bdr};
 use crate::clock;
+use crate::clock::Millis;
 use crate::mail::id::Ulid;
 use crate::mail::{Address, Envelope, MessageId, Outcome, ReadAt, Recipient, leading};
 use crate::mailroot::{Result as DiskResult, Shelf};
 use crate::pickup::{Layout, Malformed};
 use crate::queue::env::timestamp;
-use crate::queue::record::{Millis, Owed, Record, ReportState};
+use crate::queue::record::{Owed, Record, ReportState};
 use crate::queue::schedule;
 use crate::report::{self, About, Kind};
 use crate::smtp::content::{Abilities, Content};
@@ -287,7 +288,7 @@ pub fn bury(shared: &Shared, settings: &Settings, job: &Job, recipients: &[usize
             .map(|r| r.tries.saturating_add(1))
             .max()
             .unwrap_or(0),
-        message_id: job.submission.internet_message_id.as_deref(),
+        message_id: Some(job.internet_message_id()),
         ltr: &ltr,
         rtr: &rtr,
     };
