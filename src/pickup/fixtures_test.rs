@@ -440,6 +440,46 @@ fn a_text_that_grows_is_never_complete_too_early() {
     }
 }
 
+/// A disk may give less than was asked for, and a signal may come in between.
+#[test]
+fn short_and_interrupted_reads_change_nothing() {
+    struct Slow(Vec<u8>, std::sync::atomic::AtomicUsize);
+    impl ReadAt for Slow {
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+            if self
+                .1
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+                .is_multiple_of(3)
+            {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            let len = buf.len().min(777);
+            self.0.read_at(&mut buf[..len], offset)
+        }
+        fn len(&self) -> u64 {
+            self.0.len() as u64
+        }
+    }
+    let plain = format!(
+        "From: a@b\nTo: c@d\nX: {}\n\n{}..\n.\n",
+        "x".repeat(70_000),
+        "line\n".repeat(30_000)
+    );
+    let utf16: Vec<u8> = format!("\u{feff}{plain}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    for bytes in [plain.into_bytes(), utf16] {
+        let want = read(&bytes, &rules()).unwrap().submission.unwrap();
+        let found = read(&Slow(bytes, Default::default()), &rules())
+            .unwrap()
+            .submission
+            .unwrap();
+        assert_eq!(format!("{found:?}"), format!("{want:?}"));
+        assert_eq!(found.layout.dots.as_str(), "stuffed + end marker");
+    }
+}
+
 #[test]
 fn a_disk_error_is_no_verdict() {
     struct Broken;
