@@ -8,11 +8,14 @@ mod demo;
 mod drain;
 pub mod exit;
 mod init;
+mod joined;
 mod page;
 mod place;
 mod run;
+mod service;
 
 pub use exit::Exit;
+pub use joined::Joined;
 pub use page::Page;
 pub use place::Place;
 pub use run::Start;

@@ -10,9 +10,9 @@ use super::sightings::{Print, Sightings, Why};
 use super::{tell, undelivered};
 use crate::mail::MessageId;
 use crate::mailroot::evidence::{self, Candidate, Looked, Writers};
+use crate::mailroot::shown;
 use crate::mailroot::spool::mtime_nanos;
 use crate::mailroot::watch::{Happened, Hints};
-use crate::mailroot::shown;
 use crate::pickup::{Completeness, Malformed};
 use crate::queue::record::Record;
 use crossbeam_channel::{Receiver, select};
@@ -42,7 +42,14 @@ pub fn run(shared: &Arc<Shared>, hints: &Hints, wake: &Receiver<()>) {
         Err(error) => return error!(%error, "cannot start the threads that read Pickup"),
     };
     let shared_storage = evidence::is_shared_storage(&shared.spool.folders().pickup);
-    let mut intake = Intake { shared, pool, shared_storage, sightings: Sightings::default(), next_scan: Instant::now() };
+    let mut intake = Intake {
+        shared,
+        pool,
+        shared_storage,
+        sightings: Sightings::default(),
+        next_scan: Instant::now(),
+        listed: false,
+    };
     loop {
         let hinted = hints.take();
         let due = intake.next_scan <= Instant::now();
@@ -66,6 +73,8 @@ struct Intake<'a> {
     shared_storage: bool,
     sightings: Sightings,
     next_scan: Instant,
+    /// The folder has been listed as a whole.
+    listed: bool,
 }
 
 /// A file to look at.
@@ -80,7 +89,7 @@ struct Glance {
 
 /// What a look came to.
 enum Look {
-    Taken(Box<Arc<Job>>),
+    Taken(Arc<Job>),
     /// It went to Badmail, or it is gone.
     Done,
     /// Not yet.
@@ -146,7 +155,12 @@ impl Intake<'_> {
                 continue;
             }
             let (renamed_in, unchanged_for, incomplete) = self.sightings.of(&name, now);
-            glances.push(Glance { name, renamed_in, unchanged_for, incomplete });
+            glances.push(Glance {
+                name,
+                renamed_in,
+                unchanged_for,
+                incomplete,
+            });
         }
         while !glances.is_empty() {
             if !self.wait_for_room() {
@@ -186,11 +200,12 @@ impl Intake<'_> {
             match look {
                 Look::Taken(job) => {
                     self.sightings.forget(&glance.name);
-                    jobs.push(*job);
+                    jobs.push(job);
                 }
                 Look::Done => self.sightings.forget(&glance.name),
                 Look::Wait(why) => {
-                    self.sightings.note(glance.name, why, &settings.config.pickup, glance.renamed_in);
+                    self.sightings
+                        .note(glance.name, why, &settings.config.pickup, glance.renamed_in);
                 }
             }
         }
@@ -200,15 +215,21 @@ impl Intake<'_> {
     }
 
     fn next_look(&self) -> Instant {
-        self.sightings.next().map_or(self.next_scan, |look| look.min(self.next_scan))
+        self.sightings
+            .next()
+            .map_or(self.next_scan, |look| look.min(self.next_scan))
     }
 
     /// For drain: nothing is left here, or only what waits for its grace.
-    fn note_idle(&self, scanned: bool) {
+    fn note_idle(&mut self, scanned: bool) {
         if self.shared.mode == Mode::Drain {
-            self.shared.pickup_waiting.store(self.sightings.waiting() > 0, Ordering::SeqCst);
-            let seen_all = scanned || self.shared.pickup_idle.load(Ordering::SeqCst);
-            self.shared.pickup_idle.store(seen_all && !self.sightings.expects_soon(), Ordering::SeqCst);
+            self.shared
+                .pickup_waiting
+                .store(self.sightings.waiting() > 0, Ordering::SeqCst);
+            self.listed |= scanned;
+            self.shared
+                .pickup_idle
+                .store(self.listed && !self.sightings.expects_soon(), Ordering::SeqCst);
             self.shared.progress.note();
         }
     }
@@ -248,7 +269,11 @@ fn judge_writer(
         Writers::None if shared_storage => {}
         Writers::None if glance.renamed_in => return Ok("renamed in, no writer (lease)"),
         Writers::None => {
-            let age = candidate.meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+            let age = candidate
+                .meta
+                .modified()
+                .ok()
+                .and_then(|at| SystemTime::now().duration_since(at).ok());
             // A time in the future says nothing: then our own watching counts.
             let quiet_for = age.max(glance.unchanged_for).unwrap_or(Duration::ZERO);
             return if quiet_for >= pickup.quiet {
@@ -260,7 +285,10 @@ fn judge_writer(
     }
     match glance.unchanged_for {
         Some(time) if time >= pickup.settle => Ok("settled: size and times unchanged"),
-        seen => Err(Why::Settling(print, pickup.settle.saturating_sub(seen.unwrap_or(Duration::ZERO)))),
+        seen => Err(Why::Settling(
+            print,
+            pickup.settle.saturating_sub(seen.unwrap_or(Duration::ZERO)),
+        )),
     }
 }
 
@@ -298,7 +326,9 @@ fn read_and_claim(
     shared.in_hand.enter(id.ulid);
     let claimed = shared.spool.claim_from_pickup(&glance.name, id);
     let result = match claimed {
-        Ok(true) => settle_claim(shared, settings, glance, &candidate, id, source, transcoded, submission, evidence),
+        Ok(true) => settle_claim(
+            shared, settings, glance, &candidate, id, source, transcoded, submission, evidence,
+        ),
         Ok(false) => Look::Done,
         Err(error) => {
             shared.distrust(&error);
@@ -349,7 +379,7 @@ fn settle_claim(
             let job = Job::new(shared, settings, material);
             tell::taken(&job, &job.submission, evidence, candidate.meta.len());
             job.note_local(first_lines.trim_end());
-            Look::Taken(Box::new(job))
+            Look::Taken(job)
         }
         Err(malformed) => {
             info!(%id, file = %name, size = candidate.meta.len(), evidence, "taken");
@@ -413,8 +443,15 @@ pub fn admit_claimed(
     let submission = if record.is_some() {
         reading.submission // it was judged complete before anybody was told anything
     } else {
-        let age = meta.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-        let left = settings.config.pickup.incomplete_grace.saturating_sub(age.unwrap_or(Duration::ZERO));
+        let age = meta
+            .modified()
+            .ok()
+            .and_then(|at| SystemTime::now().duration_since(at).ok());
+        let left = settings
+            .config
+            .pickup
+            .incomplete_grace
+            .saturating_sub(age.unwrap_or(Duration::ZERO));
         if is_unfinished(reading.completeness) && !left.is_zero() {
             let _ = shared.spool.release(id);
             return Admitted::Later(left);
@@ -427,7 +464,16 @@ pub fn admit_claimed(
             Admitted::Job(Job::new(
                 shared,
                 settings,
-                Material { id, file, file_time, source, transcoded, submission, record, forced },
+                Material {
+                    id,
+                    file,
+                    file_time,
+                    source,
+                    transcoded,
+                    submission,
+                    record,
+                    forced,
+                },
             ))
         }
         Err(malformed) => {
@@ -442,7 +488,10 @@ pub fn admit_claimed(
 }
 
 fn is_unfinished(completeness: Completeness) -> bool {
-    matches!(completeness, Completeness::InsideHeader | Completeness::NoClosingBoundary)
+    matches!(
+        completeness,
+        Completeness::InsideHeader | Completeness::NoClosingBoundary
+    )
 }
 
 fn later(shared: &Shared, id: MessageId) -> Admitted {

@@ -40,8 +40,8 @@ pub mod session;
 pub mod settle;
 pub mod shared;
 pub mod sightings;
-pub mod undelivered;
 pub mod tell;
+pub mod undelivered;
 
 pub use shared::{Mode, Settings};
 
@@ -50,7 +50,7 @@ use crate::mailroot::{self, NodeName, Spool};
 use crate::stop::Stop;
 use crossbeam_channel::bounded;
 use shared::Shared;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
@@ -72,7 +72,7 @@ pub struct Ending {
 /// A running engine.
 pub struct Engine {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     _watch: Option<mailroot::watch::Watch>,
 }
 
@@ -85,12 +85,19 @@ impl Engine {
         mailroot::tree::make(&config.folders).map_err(words)?;
         let node = NodeName::generate(&config.server.hostname);
         let spool = Spool::new(config.folders.clone(), node.clone());
-        let mut presence =
-            mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname).map_err(words)?;
+        let mut presence = mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname)
+            .map_err(words)?;
         let (events, event_line) = bounded(1024);
         let (released, released_line) = bounded(4096);
         let (flush_wake, flush_line) = bounded(1);
-        let shared = Arc::new(Shared::new(spool, Settings::new(config)?, mode, events, released, flush_wake));
+        let shared = Arc::new(Shared::new(
+            spool,
+            Settings::new(config)?,
+            mode,
+            events,
+            released,
+            flush_wake,
+        ));
         ignore_lease_breaks();
         raise_file_limit();
 
@@ -106,7 +113,13 @@ impl Engine {
             }
         };
         let s = Arc::clone(&shared);
-        spawn("heart", Box::new(move || { heart::run(&s, &mut presence); presence.leave() }));
+        spawn(
+            "heart",
+            Box::new(move || {
+                heart::run(&s, &mut presence);
+                presence.leave()
+            }),
+        );
         let s = Arc::clone(&shared);
         spawn("flush", Box::new(move || flush::run(&s, &flush_line)));
         let s = Arc::clone(&shared);
@@ -115,7 +128,11 @@ impl Engine {
         spawn("keeper", Box::new(move || keeper::run(&s, &released_line)));
         let s = Arc::clone(&shared);
         spawn("intake", Box::new(move || intake::run(&s, &hints, &wake_line)));
-        Ok(Self { shared, threads, _watch: watch })
+        Ok(Self {
+            shared,
+            threads: Mutex::new(threads),
+            _watch: watch,
+        })
     }
 
     /// What ends it.
@@ -137,16 +154,20 @@ impl Engine {
     }
 
     /// Ends all threads and says how it went.
-    pub fn finish(self) -> Ending {
+    pub fn finish(&self) -> Ending {
         self.shared.stop.set();
         self.shared.in_hand.wake_all();
         let deadline = Instant::now() + STOP_PATIENCE;
-        for thread in self.threads {
+        let threads = std::mem::take(&mut *shared::lock(&self.threads));
+        for thread in threads {
             while !thread.is_finished() && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(2));
             }
             if !thread.is_finished() {
-                warn!(thread = thread.thread().name(), "still busy; what it has in hand is taken up at the next start");
+                warn!(
+                    thread = thread.thread().name(),
+                    "still busy; what it has in hand is taken up at the next start"
+                );
             } else if thread.join().is_err() {
                 error!("a thread ended by a panic");
             }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! about.md       one paragraph: what a user would do and see
-//! mailroot.toml  settings; {SMTP_PORT} {DNS_ADDR} {CA_FILE} {TMP} are filled in
+//! mailroot.toml  settings; {SMTP_PORT} {DNS_ADDR} {CA_FILE} {SCENARIO} {TMP} are filled in
 //! host.talk      what the remote host on 127.0.0.1 does; host2.talk: a second one on 127.0.0.2, same port
 //! zone           what DNS knows (optional)
 //! pickup/        the files that an application puts; also looked for in spool-fixtures/pickup/
@@ -77,6 +77,7 @@ pub struct Run {
 }
 
 type Step = Result<(), String>;
+type Condition = Box<dyn Fn(&Run) -> bool>;
 
 impl Run {
     /// Starts hosts and DNS and writes the settings; mailroot itself is started by a step.
@@ -149,10 +150,12 @@ impl Run {
             .replace("{SMTP_PORT}", &port)
             .replace("{DNS_ADDR}", &dns)
             .replace("{CA_FILE}", &ca_file)
+            .replace("{SCENARIO}", &self.folder.display().to_string())
             .replace("{TMP}", &place);
         fs::write(self.root.join("mailroot.toml"), text).unwrap();
         self.known.texts = vec![
             (place, "{TMP}".to_owned()),
+            (self.folder.display().to_string(), "{SCENARIO}".to_owned()),
             (format!(":{port}"), ":{SMTP_PORT}".to_owned()),
             (dns, "{DNS_ADDR}".to_owned()),
             (env!("CARGO_PKG_VERSION").to_owned(), "{VERSION}".to_owned()),
@@ -331,7 +334,7 @@ impl Run {
         ))
     }
 
-    fn condition(&self, words: &[&str]) -> Result<Box<dyn Fn(&Self) -> bool>, String> {
+    fn condition(&self, words: &[&str]) -> Result<Condition, String> {
         let number = |n: &str| n.parse::<usize>().map_err(|_| format!("{n} is no number"));
         Ok(match words {
             ["queue-empty"] => Box::new(|run| {

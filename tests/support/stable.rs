@@ -102,18 +102,28 @@ fn node(rest: &str) -> Option<(usize, Cow<'static, str>)> {
         let taken = length > 5 && name.as_bytes()[length - 5] == b'-' && name[length..].starts_with('.');
         return taken.then(|| (length + 1, "@NODE".into()));
     }
-    let host = rustix::system::uname()
+    let machine = rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .to_uppercase();
-    let shown: String = host
+    let machine: String = machine
+        .split('.')
+        .next()
+        .unwrap_or_default()
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .collect();
-    let tail = rest.strip_prefix(shown.as_str())?.strip_prefix('-')?;
-    let four = tail.get(..4)?;
-    let fits = four.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-    fits.then(|| (shown.len() + 5, "NODE".into()))
+    // the second is the first label of `server.hostname` in the scenarios
+    for host in [machine.as_str(), "MAIL"] {
+        let four = rest
+            .strip_prefix(host)
+            .and_then(|r| r.strip_prefix('-'))
+            .and_then(|r| r.get(..4));
+        if four.is_some_and(|f| f.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())) {
+            return Some((host.len() + 5, "NODE".into()));
+        }
+    }
+    None
 }
 
 /// Dates of RFC 5322 and RFC 3339 that are within ten days of now; a date out of an input file stays.
@@ -163,9 +173,11 @@ fn shaped<'t>(rest: &'t str, shape: &str) -> Option<&'t str> {
 
 /// `SIZE=123`, `123 bytes`: they change with the length of a date or a port.
 fn size(rest: &str) -> Option<(usize, Cow<'static, str>)> {
-    if let Some(number) = rest.strip_prefix("SIZE=") {
-        let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
-        return (digits > 0).then(|| (5 + digits, "SIZE=N".into()));
+    for name in ["SIZE=", "size="] {
+        if let Some(number) = rest.strip_prefix(name) {
+            let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+            return (digits > 0).then(|| (name.len() + digits, format!("{name}N").into()));
+        }
     }
     let digits = rest.find(|c: char| !c.is_ascii_digit())?;
     for unit in [" bytes", " octets"] {

@@ -1,0 +1,100 @@
+//! The engine under signals: what `run` and `drain` do once settings and log stand.
+//!
+//! Thread: main. SIGTERM and SIGINT end it (a second one at once), SIGHUP reads the settings again.
+
+use super::{Exit, Start};
+use crate::engine::{Ending, Engine, Mode};
+use crate::stop::Stop;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::sync::Arc;
+use tracing::{error, info, warn};
+
+/// The service, until a signal ends it.
+pub fn run(start: Start) -> Exit {
+    with_engine(start, Mode::Run, |engine| {
+        while !engine.stop().sleep(std::time::Duration::from_secs(3600)) {}
+    })
+    .map_or_else(|exit| exit, |_| Exit::Ok)
+}
+
+/// Everything that is complete and due, once.
+pub fn drain(start: Start) -> Exit {
+    let ending = with_engine(start, Mode::Drain, Engine::wait_until_drained);
+    match ending {
+        Err(exit) => exit,
+        Ok(ending) if ending.badmailed > 0 => {
+            warn!(messages = ending.badmailed, "went to Badmail; each .BDR says why");
+            Exit::BadData
+        }
+        Ok(ending) if ending.waiting => {
+            info!("something still waits in Pickup or Queue; the next run goes on with it");
+            Exit::Waiting
+        }
+        Ok(_) => Exit::Ok,
+    }
+}
+
+fn with_engine(start: Start, mode: Mode, until: impl FnOnce(&Engine)) -> Result<Ending, Exit> {
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| {
+        error!(%error, "cannot take signals");
+        Exit::System
+    })?;
+    let config = start.loaded.config.clone();
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        hostname = %config.server.hostname,
+        local = %config.domains.default,
+        pickup = %config.folders.pickup.display(),
+        "{}", if mode == Mode::Run { "running" } else { "draining" }
+    );
+    let engine = Engine::start(config, mode).map_err(|why| {
+        error!("{why}");
+        Exit::CannotCreate
+    })?;
+    let engine = Arc::new(engine);
+    listen(signals, Arc::clone(&engine), start);
+    until(&engine);
+    engine.stop().set();
+    Ok(engine.finish())
+}
+
+/// Serves signals on a thread of its own, until the process ends.
+fn listen(mut signals: Signals, engine: Arc<Engine>, start: Start) {
+    let served = std::thread::Builder::new().name("signals".into()).spawn(move || {
+        let stop: Stop = engine.stop().clone();
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                reload(&engine, &start);
+            } else if stop.is_set() {
+                warn!("a second signal: ended at once; what was in hand is taken up at the next start");
+                std::process::exit(Exit::Waiting as i32);
+            } else {
+                info!("ending; what is on the wire is finished");
+                stop.set();
+            }
+        }
+    });
+    if let Err(error) = served {
+        error!(%error, "cannot start a thread: signals end the process at once");
+    }
+}
+
+/// A broken settings file is reported, the old settings stay in force.
+fn reload(engine: &Engine, start: &Start) {
+    match start.place.load() {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                warn!("{warning}");
+            }
+            start
+                .logging
+                .apply(&loaded.config.log, &loaded.config.folders.logs);
+            match engine.reload(loaded.config) {
+                Ok(()) => info!("settings read again; folders stay as they were at the start"),
+                Err(why) => error!("{why}; the former settings stay in force"),
+            }
+        }
+        Err(why) => error!("the former settings stay in force: {why}"),
+    }
+}
