@@ -54,7 +54,9 @@ fn with_engine(start: Start, mode: Mode, until: impl FnOnce(&Engine)) -> Result<
         Exit::CannotCreate
     })?;
     let engine = Arc::new(engine);
-    warn_of_mail_elsewhere(&start);
+    if mode == Mode::Run {
+        warn_of_mail_elsewhere(&start);
+    }
     listen(signals, Arc::clone(&engine), start);
     until(&engine);
     engine.stop().set();
