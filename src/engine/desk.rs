@@ -147,7 +147,7 @@ fn deposit(shared: &Shared, part: &Part) -> Outcome {
         return Outcome::deferred(EnhancedStatus::new(4, 2, 2), words);
     }
     let addresses = envelope.recipients.iter().map(|r| r.address.as_str());
-    let name = format!("{}-{:08X}.EML", job.id.ulid, digest(addresses, job.id.ulid) >> 96);
+    let name = format!("{}-{:08X}.EML", job.id.ulid, digest(addresses) >> 96);
     let stamps = job.stamps.clone().with_return_path(envelope.sender.as_ref());
     let can = Abilities {
         eight_bit: true,

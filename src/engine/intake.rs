@@ -221,7 +221,7 @@ impl Intake<'_> {
     }
 
     /// For drain: nothing is left here, or only what waits for its grace.
-    fn note_idle(&self, scanned: bool) {
+    fn note_idle(&mut self, scanned: bool) {
         if self.shared.mode == Mode::Drain {
             self.shared
                 .pickup_waiting

@@ -35,8 +35,17 @@ pub struct Job {
     pub parts_left: AtomicUsize,
     /// What changes.
     pub state: Mutex<JobState>,
-    /// The version of `state.record` that is on the disk; held while it is written.
-    pub saved: Mutex<u64>,
+    /// What of it is on the disk; held while that is changed.
+    pub saved: Mutex<Saved>,
+}
+
+/// What is on the disk.
+#[derive(Default)]
+pub struct Saved {
+    /// The version of the record that ENV holds.
+    pub version: u64,
+    /// The message file was released or removed: nothing more is written for this claim.
+    pub ended: bool,
 }
 
 /// What changes while a message is in hand.
@@ -207,7 +216,7 @@ impl Job {
                 durable: has_remains,
                 held: false,
             }),
-            saved: Mutex::new(0),
+            saved: Mutex::default(),
         })
     }
 

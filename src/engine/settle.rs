@@ -225,7 +225,10 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
         save(shared, job)?;
         write_transcripts(shared, job);
     }
+    let mut saved = lock(&job.saved);
     persist(shared, job, || shared.spool.release(job.id))?;
+    saved.ended = true;
+    drop(saved);
     let state = lock(&job.state);
     let released = Released {
         id: job.id,
@@ -241,13 +244,21 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
 
 /// The message is done: at the instant of the unlink.
 fn go(shared: &Shared, job: &Job) -> Result<(), Halt> {
-    if let Err(error) = shared.spool.remove(job.id) {
+    if let Err(error) = remove(shared, job) {
         // It would be sent again at the next start: the record says that it must not.
         warn!(id = %job.id, %error, "recorded as done; the file is removed as soon as the disk allows");
         save(shared, job)?;
-        persist(shared, job, || shared.spool.remove(job.id))?;
+        persist(shared, job, || remove(shared, job))?;
     }
     shared.note_removed(job.id, lock(&job.state).has_remains);
+    Ok(())
+}
+
+/// No other part may be putting a record while the file goes: it would come after it and stay.
+fn remove(shared: &Shared, job: &Job) -> DiskResult<()> {
+    let mut saved = lock(&job.saved);
+    shared.spool.remove(job.id)?;
+    saved.ended = true;
     Ok(())
 }
 
@@ -255,8 +266,8 @@ fn go(shared: &Shared, job: &Job) -> Result<(), Halt> {
 pub fn save(shared: &Shared, job: &Job) -> Result<(), Halt> {
     let wanted = lock(&job.state).version;
     let mut saved = lock(&job.saved);
-    if *saved >= wanted {
-        return Ok(()); // another part's record held ours too
+    if saved.ended || saved.version >= wanted {
+        return Ok(()); // another part's record held ours too, or all is settled
     }
     let (version, text, durable) = {
         let mut state = lock(&job.state);
@@ -268,7 +279,7 @@ pub fn save(shared: &Shared, job: &Job) -> Result<(), Halt> {
         lock(&job.state).durable = true;
     }
     persist(shared, job, || shared.spool.record(job.id, text.as_bytes()))?;
-    *saved = version;
+    saved.version = version;
     Ok(())
 }
 

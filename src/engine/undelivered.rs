@@ -145,20 +145,20 @@ fn report_id(settings: &Settings, record: &Record, kind: Kind, recipients: &[usi
         .iter()
         .filter_map(of)
         .map(|r| r.recipient.address.as_str());
-    let digest = digest(std::iter::once(kind.as_str()).chain(addresses), record.id.ulid);
+    let parent = record.id.ulid.to_string();
+    let digest = digest([parent.as_str(), kind.as_str()].into_iter().chain(addresses));
     MessageId {
         ulid: Ulid::from_parts(event, digest),
         life: 0,
     }
 }
 
-/// A short, stable name for a set of texts of one message.
-pub fn digest<'a>(texts: impl Iterator<Item = &'a str>, ulid: Ulid) -> u128 {
+/// A short, stable name for a list of texts. A name, no protection: whoever could forge it can write anyway.
+pub fn digest<'a>(texts: impl Iterator<Item = &'a str>) -> u128 {
     let mut hash = Md5::new();
-    hash.update(ulid.to_string());
     for text in texts {
-        hash.update([0]);
         hash.update(text);
+        hash.update([0]);
     }
     u128::from_be_bytes(hash.finalize().into())
 }

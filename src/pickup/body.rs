@@ -46,8 +46,8 @@ impl BodyScan {
     pub(super) fn new(start: u64, closing: Option<Closing>) -> Self {
         Self {
             tally: Tally::default(),
-            // two bytes are what the tally wants, three hold a lone period and its CR
-            head_max: closing.as_ref().map_or(0, Closing::line_head).max(3),
+            // two bytes are what the tally wants; they also hold a lone period and its CR
+            head_max: closing.as_ref().map_or(0, Closing::line_head).max(2),
             closing,
             closed: false,
             eight_bit: false,
@@ -146,7 +146,11 @@ mod tests {
     type Told = (bool, bool, u64, u64, u64, &'static str, u64, u64);
 
     fn scan<'a>(blocks: impl Iterator<Item = &'a [u8]>) -> Told {
-        let mut scan = BodyScan::new(7, Some(Closing::new("bound")));
+        scan_for(Some(Closing::new("bound")), blocks)
+    }
+
+    fn scan_for<'a>(closing: Option<Closing>, blocks: impl Iterator<Item = &'a [u8]>) -> Told {
+        let mut scan = BodyScan::new(7, closing);
         blocks.for_each(|block| scan.feed(block));
         let facts = scan.finish();
         let judged = facts.tally.judge(None, DotsSetting::Auto, facts.end);
@@ -208,7 +212,9 @@ mod tests {
             body in "(\\.|\\.\\.|--bound--|--bound|a|é|\r|\n|\r\n|.{80}){0,30}",
             size in 1_usize..12,
         ) {
-            prop_assert_eq!(scan(body.as_bytes().chunks(size)), scan([body.as_bytes()].into_iter()));
+            let (body, whole) = (body.as_bytes(), [body.as_bytes()]);
+            prop_assert_eq!(scan(body.chunks(size)), scan(whole.into_iter()));
+            prop_assert_eq!(scan_for(None, body.chunks(size)), scan_for(None, whole.into_iter()));
         }
     }
 }

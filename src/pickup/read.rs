@@ -122,6 +122,10 @@ fn read_text(
     };
     let header = match Header::read(&head, start, rules) {
         Ok(header) => header,
+        Err(malformed) if malformed.rule == "header-line" && !is_last_line(&head.bytes, &malformed) => {
+            // A whole line that is no header does not come right by what may follow.
+            return Ok(Reading::refused(Completeness::Complete, malformed));
+        }
         Err(malformed) => return Ok(Reading::refused(completeness, malformed)),
     };
     let boundary = header.boundary().map(str::to_owned);
@@ -145,6 +149,12 @@ fn read_text(
         incomplete,
         transcoded: None,
     })
+}
+
+/// Whether the line to blame is the last one and has no line end yet: its writer may be in the middle of it.
+fn is_last_line(head: &[u8], malformed: &Malformed) -> bool {
+    let ends = head.iter().filter(|b| **b == b'\n').count();
+    malformed.line == Some(ends + 1)
 }
 
 /// One pass over what follows the header block.

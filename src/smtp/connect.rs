@@ -1,7 +1,7 @@
 //! From nothing to a session: TCP → (TLS) → greeting → EHLO or HELO → STARTTLS → EHLO → AUTH.
 //!
-//! Reads and writes one socket, a second one when opportunistic TLS fails. Blocks the session's thread; every step has a
-//! deadline. Not here: which host, and what follows for its queue (`route`, `engine`).
+//! Reads and writes one socket, a second one when opportunistic TLS fails. Blocks the session's thread; every step has
+//! a deadline. Not here: which host, and what follows for its queue (`route`, `engine`).
 
 use std::net::TcpStream;
 

@@ -109,7 +109,8 @@ impl<'a> Content<'a> {
         Ok(content)
     }
 
-    /// Bytes without dot-stuffing, for `SIZE=`: counted when something is re-encoded, else the layout's word.
+    /// Bytes without dot-stuffing, for `SIZE=`: counted when something is re-encoded, else what the layout says,
+    /// which is exact but for carriage returns that stand alone in the body.
     pub fn size(&self) -> u64 {
         self.size
     }

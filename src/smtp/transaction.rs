@@ -1,8 +1,8 @@
 //! One transaction: MAIL, RCPT …, then DATA or BDAT, and what each reply means for whom.
 //!
-//! With PIPELINING (RFC 2920) the commands leave in one write with a short message behind them; the replies are read in the
-//! order of the commands. A step ends early with a [`Stop`]; [`Exchange::run`] turns that into outcomes for all who
-//! have none yet. Reads and writes one socket, on the session's thread.
+//! With PIPELINING (RFC 2920) the commands leave in one write with a short message behind them; the replies are read
+//! in the order of the commands. A step ends early with a [`Stop`]; [`Exchange::run`] turns that into outcomes for all
+//! who have none yet. Reads and writes one socket, on the session's thread.
 
 mod envelope;
 mod message;
@@ -20,6 +20,7 @@ use crate::mail::{EnhancedStatus, Outcome, Verdict};
 
 /// A message up to this size is made in memory before the first command, so that trouble of our disk costs nothing.
 const WHOLE: u64 = 64 * 1024;
+
 /// Buffers that live as long as the session.
 #[derive(Default)]
 pub(super) struct Buffers {

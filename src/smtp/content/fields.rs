@@ -322,6 +322,20 @@ mod tests {
         let out = String::from_utf8(out).unwrap();
         assert!(out.lines().all(|line| line.len() <= 998));
         assert!(out.ends_with("\r\nC: d\r\n"));
+        let change = Change {
+            encoding: Some("7bit"),
+            ..Change::default()
+        };
+        let limits = Limits {
+            max_line: 998,
+            seven_bit: true,
+        };
+        let mut dropped = Vec::new();
+        let mut fields = Fields::new(&mut dropped, limits, change);
+        let field = format!("Content-Transfer-Encoding: {text}\r\nC: d\r\n");
+        fields.write_all(field.as_bytes()).unwrap();
+        fields.finish().unwrap();
+        assert_eq!(dropped, b"Content-Transfer-Encoding: 7bit\r\nC: d\r\n");
         let squeezed = |text: &str| text.split_whitespace().collect::<String>();
         assert_eq!(squeezed(&out), squeezed(&format!("Subject: {text} C: d")));
     }

@@ -221,6 +221,11 @@ fn periods_go_as_they_were_judged_and_are_stuffed_for_data() {
     let text = b"A: b\n\n.".as_slice();
     layout.body = 6..7;
     assert_eq!(body(data(&text, &layout, WIRE)), "\r\n");
+    // a line that begins only because we end it was not judged: its period stays
+    let text = b"A: b\n\n.x\r.y\n".as_slice();
+    layout.body = 6..12;
+    assert_eq!(body(plain(&text, &layout, WIRE)), "x\r\n.y\r\n");
+    assert_eq!(body(data(&text, &layout, WIRE)), "x\r\n..y\r\n");
     // a header line is stuffed as well, but never unstuffed
     let text = b".A: b\n\n".as_slice();
     layout.header = 0..6;

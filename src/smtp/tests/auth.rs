@@ -220,6 +220,20 @@ fn a_refused_token_is_read_anew_and_tried_once_more() {
     assert!(!session.opening().contains("token-1"));
     host.done();
 
+    // A command is asked anew although it prints the same.
+    let same = SecretSource::Command(["/bin/echo", "token"].map(String::from).to_vec());
+    let host = Host::new(|c| {
+        c.greet(&["AUTH XOAUTH2"]);
+        c.hear("AUTH");
+        c.say("535 5.7.8 expired");
+        c.hear("AUTH");
+        c.say("535 5.7.8 still expired");
+        c.hear("QUIT");
+    });
+    let refused = host.refusal(with(same, Some(Mechanism::Xoauth2)));
+    assert_eq!(brief(&refused.outcome), "Deferred 4.7.8 535 5.7.8 still expired");
+    host.done();
+
     // From a file that has not changed, there is nothing to try again.
     let host = Host::new(|c| {
         c.greet(&["AUTH XOAUTH2"]);

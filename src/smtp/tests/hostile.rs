@@ -6,7 +6,8 @@ use super::super::RefusedKind;
 use super::support::*;
 
 const PIPED: &[&str] = &["PIPELINING"];
-const SHORT: Duration = Duration::from_millis(300);
+/// Long enough for a busy machine, short enough to wait for.
+const SHORT: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_connection_lost_before_the_last_reply_may_have_been_a_delivery() {
@@ -31,7 +32,7 @@ fn a_connection_lost_before_the_last_reply_may_have_been_a_delivery() {
             let mut session = host.connect_with(|peer| peer.timeout = SHORT).unwrap();
             let sent = send(&mut session, &recipients(&["a@b.test"]), &text("x\r\n"));
             let cause = if silent {
-                "the host was silent for 0.6 s"
+                "the host was silent for 2 s"
             } else {
                 "the host closed the connection"
             };
@@ -91,9 +92,7 @@ fn a_host_that_refuses_in_mid_message_is_heard() {
         // Reads nothing more, so that the client's writes stop, and closes only when the client has given up.
         let _ = given_up.recv();
     });
-    let mut session = host
-        .connect_with(|peer| peer.timeout = Duration::from_millis(700))
-        .unwrap();
+    let mut session = host.connect_with(|peer| peer.timeout = SHORT).unwrap();
     let sent = send(&mut session, &recipients(&["a@b.test"]), &long_text(80_000_000));
     assert_eq!(briefs(&sent.outcomes), ["Failed 5.3.4 552 5.3.4 that is enough"]);
     assert!(!session.usable());
@@ -171,7 +170,7 @@ fn endless_lines_and_replies_end() {
 fn a_dripping_reply_ends_at_its_deadline() {
     let host = Host::new(|c| {
         c.raw(b"220 ");
-        let until = Instant::now() + Duration::from_secs(2);
+        let until = Instant::now() + Duration::from_secs(6);
         while Instant::now() < until {
             c.raw(b"x");
             std::thread::sleep(Duration::from_millis(50));
@@ -180,7 +179,7 @@ fn a_dripping_reply_ends_at_its_deadline() {
     let began = Instant::now();
     let refused = host.refusal(|peer| peer.timeout = SHORT);
     assert_eq!(refused.kind, RefusedKind::Unreachable);
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(began.elapsed() < Duration::from_secs(4));
     host.done();
 }
 

@@ -175,9 +175,16 @@ impl Conn {
         self.say("221 bye");
     }
 
-    /// Whether something of the client is here already, not waiting for more.
-    pub fn has_more(&mut self) -> bool {
-        !self.input.is_empty()
+    /// Everything that the client sends before it waits for an answer.
+    pub fn all_there_is(&mut self) -> usize {
+        let short = Some(Duration::from_millis(200));
+        self.tcp.set_read_timeout(short).unwrap();
+        let mut block = [0; 64 * 1024];
+        while let Ok(n @ 1..) = self.stream.as_mut().unwrap().read(&mut block) {
+            self.input.extend_from_slice(&block[..n]);
+        }
+        self.tcp.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        self.input.len()
     }
 
     /// Handshake; false when it fails.

@@ -1,7 +1,7 @@
 //! DATA or BDAT with the message, and the reply that decides for all who were accepted.
 
 use super::{Exchange, Stop};
-use crate::smtp::upload::{ChunkUpload, DataUpload, Halt, end_mark};
+use crate::smtp::upload::{ChunkUpload, DataUpload, Halt, Uploaded, end_mark};
 use crate::smtp::verdict::{Stage, judge};
 
 impl Exchange<'_> {
@@ -27,12 +27,15 @@ impl Exchange<'_> {
         self.waiting_for = "the reply to BDAT";
         let mut upload = ChunkUpload::new(self.chat, self.offers.pipelining);
         let written = self.body.write_plain(&mut upload);
-        let halt = match written {
+        let uploaded = match written {
             Err(error) if upload.halt.is_none() => return Err(Stop::Disk(error)),
-            Err(_) => upload.drain(),
+            Err(_) => Uploaded {
+                whole: false,
+                halt: upload.drain(),
+            },
             Ok(()) => upload.finish(),
         };
-        self.after_upload(halt)
+        self.after_upload(uploaded)
     }
 
     pub(super) fn data(&mut self) -> Result<(), Stop> {
@@ -55,13 +58,16 @@ impl Exchange<'_> {
         if !self.is_short() {
             let mut upload = DataUpload::new(self.chat);
             let written = self.body.write_data(&mut upload);
-            let halt = match written {
+            let uploaded = match written {
                 Err(error) if upload.halt.is_none() => return Err(Stop::Disk(error)),
-                Err(_) => upload.halt,
+                Err(_) => Uploaded {
+                    whole: false,
+                    halt: upload.halt,
+                },
                 Ok(()) => upload.finish(),
             };
             self.waiting_for = "the reply to the message";
-            return self.after_upload(halt);
+            return self.after_upload(uploaded);
         }
         let content = std::mem::take(&mut self.buffers.content);
         let end = end_mark(&content, *b"\r\n");
@@ -76,7 +82,8 @@ impl Exchange<'_> {
         self.end_of_message()
     }
 
-    /// The host said 354 although it took no recipient: an empty message ends that (RFC 2920 §3.1). Its reply counts for nobody.
+    /// The host said 354 although it took no recipient: an empty message ends that (RFC 2920 §3.1). Its reply counts
+    /// for nobody.
     fn empty_message(&mut self) -> Result<(), Stop> {
         self.chat.queue(".");
         self.flush();
@@ -85,9 +92,10 @@ impl Exchange<'_> {
         self.stay_in_step(Stage::Content, &reply)
     }
 
-    fn after_upload(&mut self, halt: Option<Halt>) -> Result<(), Stop> {
-        match halt {
-            None => self.content_sent = true,
+    fn after_upload(&mut self, uploaded: Uploaded) -> Result<(), Stop> {
+        self.content_sent = uploaded.whole;
+        match uploaded.halt {
+            None => {}
             Some(Halt::Broken(broken)) => self.write_failed = Some(broken),
             Some(Halt::Refused(reply)) => {
                 self.stay_in_step(Stage::Content, &reply)?;
