@@ -48,7 +48,10 @@ fn perform(dir: Option<PathBuf>, out: &mut Page<'_>) -> Result<Exit, (Exit, Stri
     let rested = run(&ground, &loaded, &samples)?;
     let took = begin.elapsed();
     let facts = Facts::gather(&ground, &samples).map_err(|error| {
-        (Exit::Disk, format!("{} cannot be read: {error}", ground.dir.display()))
+        (
+            Exit::Disk,
+            format!("{} cannot be read: {error}", ground.dir.display()),
+        )
     })?;
 
     story::opening(out, &ground, &samples, took);
@@ -57,14 +60,17 @@ fn perform(dir: Option<PathBuf>, out: &mut Page<'_>) -> Result<Exit, (Exit, Stri
     next::steps(out, &ground.dir, &facts);
     let wrong = facts.differences(rested);
     story::differences(out, &wrong, &ground.dir);
-    Ok(if wrong.is_empty() { Exit::Ok } else { Exit::Software })
+    Ok(if wrong.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Software
+    })
 }
 
 /// From start to stop of the engine; whether everything came to rest in time.
 fn run(ground: &Ground, loaded: &Loaded, samples: &[Sample]) -> Result<bool, (Exit, String)> {
     Logging::start_unseen(&loaded.config.log, &loaded.config.folders.logs);
-    let engine =
-        Engine::start(loaded.config.clone(), Mode::Run).map_err(|why| (Exit::CannotCreate, why))?;
+    let engine = Engine::start(loaded.config.clone(), Mode::Run).map_err(|why| (Exit::CannotCreate, why))?;
     let mut put = Ok(());
     for sample in samples {
         put = put.and_then(|()| ground.put(sample));
@@ -83,7 +89,11 @@ fn wait_for_rest(ground: &Ground) -> bool {
             return false;
         }
         std::thread::sleep(LOOK);
-        looks = if facts::is_at_rest(&ground.dir) { looks + 1 } else { 0 };
+        looks = if facts::is_at_rest(&ground.dir) {
+            looks + 1
+        } else {
+            0
+        };
     }
     true
 }

@@ -14,7 +14,10 @@ pub struct Event {
 impl Event {
     /// A field; empty when there is none.
     pub fn get(&self, key: &str) -> &str {
-        self.fields.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value)
+        self.fields
+            .iter()
+            .find(|(name, _)| name == key)
+            .map_or("", |(_, value)| value)
     }
 
     fn parse(line: &str) -> Option<Self> {
@@ -38,7 +41,10 @@ impl Event {
             }
             rest = rest.trim_start_matches(' ');
         }
-        Some(Self { message: message.join(" "), fields })
+        Some(Self {
+            message: message.join(" "),
+            fields,
+        })
     }
 }
 
@@ -88,6 +94,9 @@ mod tests {
     #[test]
     fn a_message_of_several_words_and_a_level_with_two_spaces() {
         let event = Event::parse("t info  to Badmail; see X.BDR id=1").unwrap();
-        assert_eq!((event.message.as_str(), event.get("id")), ("to Badmail; see X.BDR", "1"));
+        assert_eq!(
+            (event.message.as_str(), event.get("id")),
+            ("to Badmail; see X.BDR", "1")
+        );
     }
 }

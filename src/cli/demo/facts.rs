@@ -61,7 +61,10 @@ impl<'a> Facts<'a> {
         for sample in samples {
             fates.push(Self::fate(ground, sample, &mut log, &accepted, &drop)?);
         }
-        Ok(Self { fates, violations: ground.internet.violations() })
+        Ok(Self {
+            fates,
+            violations: ground.internet.violations(),
+        })
     }
 
     fn fate(
@@ -72,21 +75,32 @@ impl<'a> Facts<'a> {
         drop: &[PathBuf],
     ) -> io::Result<Fate<'a>> {
         let mut of = |what: &str, key: &str, value: &str| -> Vec<Event> {
-            log.extract_if(.., |event| event.message == what && event.get(key) == value).collect()
+            log.extract_if(.., |event| event.message == what && event.get(key) == value)
+                .collect()
         };
         let taken = of("taken", "file", sample.name).pop();
         let id = taken.as_ref().map_or("", |event| event.get("id")).to_owned();
         let reports = of("reported to the sender", "id", &id);
         let in_drop = |id: &str| -> Vec<PathBuf> {
-            drop.iter().filter(|path| !id.is_empty() && name(path).starts_with(id)).cloned().collect()
+            drop.iter()
+                .filter(|path| !id.is_empty() && name(path).starts_with(id))
+                .cloned()
+                .collect()
         };
         let badmail = ground.dir.join("Badmail").join(format!("{id}.BDR"));
         Ok(Fate {
             sample,
             deferred: of("deferred", "id", &id),
-            accepted: accepted.iter().filter(|message| carries(message, &id)).cloned().collect(),
+            accepted: accepted
+                .iter()
+                .filter(|message| carries(message, &id))
+                .cloned()
+                .collect(),
             dropped: in_drop(&id),
-            reports: reports.iter().flat_map(|event| in_drop(event.get("report"))).collect(),
+            reports: reports
+                .iter()
+                .flat_map(|event| in_drop(event.get("report")))
+                .collect(),
             badmail: badmail.exists().then_some(badmail),
             queued: queued(&ground.dir.join("Queue"), &id)?,
             taken,
@@ -102,7 +116,11 @@ impl<'a> Facts<'a> {
         for fate in &self.fates {
             fate.compare(&mut |what: String| wrong.push(format!("{}: {what}", fate.sample.name)));
         }
-        wrong.extend(self.violations.iter().map(|what| format!("the SMTP host complained: {what}")));
+        wrong.extend(
+            self.violations
+                .iter()
+                .map(|what| format!("the SMTP host complained: {what}")),
+        );
         wrong
     }
 }
@@ -113,12 +131,28 @@ impl Fate<'_> {
         if self.taken.is_none() {
             return wrong("it was not taken from Pickup".to_owned());
         }
-        let mut sent: Vec<_> = self.accepted.iter().flat_map(|message| &message.recipients).collect();
+        let mut sent: Vec<_> = self
+            .accepted
+            .iter()
+            .flat_map(|message| &message.recipients)
+            .collect();
         sent.sort_by(|a, b| a.address.cmp(&b.address));
-        if !sent.iter().map(|to| to.address.as_str()).eq(expected.sent_to.iter().copied()) {
-            wrong(format!("the SMTP host has it for {:?} instead of {:?}", addresses(&sent), expected.sent_to));
+        if !sent
+            .iter()
+            .map(|to| to.address.as_str())
+            .eq(expected.sent_to.iter().copied())
+        {
+            wrong(format!(
+                "the SMTP host has it for {:?} instead of {:?}",
+                addresses(&sent),
+                expected.sent_to
+            ));
         }
-        let dropped: Vec<u8> = self.dropped.iter().flat_map(|path| std::fs::read(path).unwrap_or_default()).collect();
+        let dropped: Vec<u8> = self
+            .dropped
+            .iter()
+            .flat_map(|path| std::fs::read(path).unwrap_or_default())
+            .collect();
         let dropped = String::from_utf8_lossy(&dropped);
         for to in expected.dropped_for {
             if !dropped.contains(&format!("x-receiver: <{to}>")) {
@@ -130,10 +164,22 @@ impl Fate<'_> {
             (true, false) => wrong(format!("it has {what}, and should not have")),
             _ => {}
         };
-        whether(!self.dropped.is_empty(), !expected.dropped_for.is_empty(), "a file in Drop");
-        whether(!self.deferred.is_empty(), expected.deferred, "been put off by the host");
+        whether(
+            !self.dropped.is_empty(),
+            !expected.dropped_for.is_empty(),
+            "a file in Drop",
+        );
+        whether(
+            !self.deferred.is_empty(),
+            expected.deferred,
+            "been put off by the host",
+        );
         whether(self.queued.is_some(), expected.waits, "stayed in Queue");
-        whether(!self.reports.is_empty(), expected.returned, "been reported to its sender");
+        whether(
+            !self.reports.is_empty(),
+            expected.returned,
+            "been reported to its sender",
+        );
         whether(self.badmail.is_some(), expected.badmail, "gone to Badmail");
     }
 }
@@ -175,16 +221,25 @@ pub fn is_at_rest(dir: &Path) -> bool {
     let waiting = |id: MessageId| {
         let record = record(&queue, &id.to_string()).ok().flatten();
         record.is_some_and(|record| {
-            let mut open = record.recipients.iter().filter(|to| to.state == State::Open).peekable();
+            let mut open = record
+                .recipients
+                .iter()
+                .filter(|to| to.state == State::Open)
+                .peekable();
             open.peek().is_some() && open.all(|to| to.next > now + SOON)
         })
     };
-    let names: Vec<_> = names.iter().map(|path| QueueName::parse(&OsString::from(name(path)))).collect();
+    let names: Vec<_> = names
+        .iter()
+        .map(|path| QueueName::parse(&OsString::from(name(path))))
+        .collect();
     let here = |id: MessageId| names.contains(&Some(QueueName::Waiting(id)));
     pickup.is_empty()
         && names.iter().all(|name| match name {
             Some(QueueName::Waiting(id)) => waiting(*id),
-            Some(QueueName::Env(id) | QueueName::LocalTranscript(id) | QueueName::RemoteTranscript(id)) => here(*id),
+            Some(QueueName::Env(id) | QueueName::LocalTranscript(id) | QueueName::RemoteTranscript(id)) => {
+                here(*id)
+            }
             _ => false,
         })
 }
@@ -201,5 +256,8 @@ pub fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The last part of a path.
 pub fn name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }

@@ -5,8 +5,8 @@ use crate::cli::Exit;
 use crate::config::SETTINGS_FILE;
 use crate::mail::MessageId;
 use crate::mailroot::tree;
-use crate::practice::script::{Rule, Script, Step, When};
 use crate::practice::Host;
+use crate::practice::script::{Rule, Script, Step, When};
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -32,8 +32,12 @@ impl Ground {
             Some(dir) => use_folder(dir)?,
             None => temporary_folder()?,
         };
-        let internet = Host::start(internet())
-            .map_err(|error| (Exit::System, format!("cannot listen on 127.0.0.1 for the SMTP host: {error}")))?;
+        let internet = Host::start(internet()).map_err(|error| {
+            (
+                Exit::System,
+                format!("cannot listen on 127.0.0.1 for the SMTP host: {error}"),
+            )
+        })?;
         let text = settings(internet.port());
         tree::write_new(&dir.join(SETTINGS_FILE), &text)
             .map_err(|error| (Exit::CannotCreate, error.to_string()))?;
@@ -62,7 +66,9 @@ fn use_folder(dir: PathBuf) -> Result<PathBuf, (Exit, String)> {
         Err(error) => return Err(fail(format!("it cannot be read: {error}"))),
     };
     if entries.next().is_some() {
-        return Err(fail("it is not empty; the demo wants a new or an empty folder".to_owned()));
+        return Err(fail(
+            "it is not empty; the demo wants a new or an empty folder".to_owned(),
+        ));
     }
     Ok(dir)
 }
@@ -79,7 +85,10 @@ fn temporary_folder() -> Result<PathBuf, (Exit, String)> {
             Ok(()) => return Ok(dir),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < 100 => tries += 1,
             Err(error) => {
-                let why = format!("cannot make {}: {error}; name a folder: mailroot demo DIR", dir.display());
+                let why = format!(
+                    "cannot make {}: {error}; name a folder: mailroot demo DIR",
+                    dir.display()
+                );
                 return Err((Exit::CannotCreate, why));
             }
         }
@@ -93,7 +102,11 @@ fn internet() -> Script {
     let to = |pattern: &str| Rule::at(Step::Rcpt).matching(pattern);
     script
         .rule(to("nobody@*").reply(550, "5.1.1 There is no mailbox of that name here"))
-        .rule(to("*@greylist.example").when(When::First(1)).reply(451, "4.7.1 Greylisted, please come again"))
+        .rule(
+            to("*@greylist.example")
+                .when(When::First(1))
+                .reply(451, "4.7.1 Greylisted, please come again"),
+        )
         .rule(to("*@busy.example").reply(452, "4.2.2 The mailbox is full"))
 }
 
@@ -142,7 +155,10 @@ mod tests {
         let config = Config::parse(&settings(2525), Path::new("/m"), "h.example").unwrap();
         assert_eq!(config.domains.default, HOSTNAME);
         assert_eq!(config.domains.aliases, [ALIAS]);
-        assert_eq!(config.delivery.smart_host.first().and_then(|host| host.port), Some(2525));
+        assert_eq!(
+            config.delivery.smart_host.first().and_then(|host| host.port),
+            Some(2525)
+        );
     }
 
     #[test]

@@ -18,7 +18,10 @@ pub fn steps(out: &mut Page<'_>, dir: &Path, facts: &Facts<'_>) {
     let mut step = |command: String, why: &str| out.line(&format!("  {command:<52} # {why}"));
     if let Some(reason) = facts.fates.iter().find_map(|fate| fate.badmail.as_deref()) {
         let bad = format!("Badmail/{}.BAD", name(&reason.with_extension("")));
-        step(format!("cat Badmail/{}", name(reason)), "all that is known of a failure");
+        step(
+            format!("cat Badmail/{}", name(reason)),
+            "all that is known of a failure",
+        );
         step(format!("${{EDITOR:-vi}} {bad}"), "correct it");
         step(format!("mv {bad} Pickup/"), "send it again");
     }

@@ -31,7 +31,11 @@ pub struct Expected {
 
 macro_rules! fixture {
     ($path:literal) => {
-        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/spool-fixtures/pickup/", $path))
+        include_bytes!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/spool-fixtures/pickup/",
+            $path
+        ))
     };
 }
 
@@ -42,7 +46,10 @@ pub fn all() -> Vec<Sample> {
             name: "email.txt",
             bytes: fixture!("by-hand/seed-email.txt"),
             what: "the file of every IIS tutorial, a lone \".\" at its end",
-            expected: Expected { sent_to: &["email@yourdomain.com"], ..Expected::default() },
+            expected: Expected {
+                sent_to: &["email@yourdomain.com"],
+                ..Expected::default()
+            },
         },
         Sample {
             name: "3a5b1c9e-64d2-4f0a-9b77-0d1f5c2e8a41.eml",
@@ -57,7 +64,10 @@ pub fn all() -> Vec<Sample> {
             name: "{6F9619FF-8B86-D011-B42D-00CF4FC964FF}.eml",
             bytes: fixture!("writers/cdosys-style-{6F9619FF-8B86-D011-B42D-00CF4FC964FF}.eml"),
             what: "CDOSYS, from classic ASP",
-            expected: Expected { sent_to: &["bob@example.net", "dave@example.org"], ..Expected::default() },
+            expected: Expected {
+                sent_to: &["bob@example.net", "dave@example.org"],
+                ..Expected::default()
+            },
         },
         Sample {
             name: "order-4711.eml",
@@ -73,31 +83,48 @@ pub fn all() -> Vec<Sample> {
             name: "newsletter.eml",
             bytes: include_bytes!("newsletter.eml"),
             what: "to a server that says \"not now\" to strangers",
-            expected: Expected { sent_to: &["carol@greylist.example"], deferred: true, ..Expected::default() },
+            expected: Expected {
+                sent_to: &["carol@greylist.example"],
+                deferred: true,
+                ..Expected::default()
+            },
         },
         Sample {
             name: "invoice.eml",
             bytes: include_bytes!("invoice.eml"),
             what: "to somebody who does not exist",
-            expected: Expected { returned: true, ..Expected::default() },
+            expected: Expected {
+                returned: true,
+                ..Expected::default()
+            },
         },
         Sample {
             name: "backup-report.eml",
             bytes: include_bytes!("backup-report.eml"),
             what: "to somebody whose mailbox is full",
-            expected: Expected { deferred: true, waits: true, ..Expected::default() },
+            expected: Expected {
+                deferred: true,
+                waits: true,
+                ..Expected::default()
+            },
         },
         Sample {
             name: "by-hand.txt",
             bytes: fixture!("malformed/no-empty-line-before-body.txt"),
             what: "the empty line before the text was forgotten",
-            expected: Expected { badmail: true, ..Expected::default() },
+            expected: Expected {
+                badmail: true,
+                ..Expected::default()
+            },
         },
         Sample {
             name: "9d1e7a30-0c5f-4e8b-8a16-27b4f3d9c650.eml",
             bytes: fixture!("cut-short/dotnetcore31-fail.eml"),
             what: ".NET again: Send() threw half-way",
-            expected: Expected { badmail: true, ..Expected::default() },
+            expected: Expected {
+                badmail: true,
+                ..Expected::default()
+            },
         },
     ]
 }
@@ -113,7 +140,11 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), all().len());
         for sample in all() {
-            assert!(sample.name.len() <= 42 && sample.what.len() <= 54, "{}", sample.name);
+            assert!(
+                sample.name.len() <= 42 && sample.what.len() <= 54,
+                "{}",
+                sample.name
+            );
         }
     }
 }

@@ -41,11 +41,31 @@ pub fn fates(out: &mut Page<'_>, facts: &Facts<'_>) {
             tell(out, fate);
         }
     };
-    group("Sent by SMTP. This is what the host received:", |fate| !fate.accepted.is_empty(), sent);
-    group("Put into Drop/, because the domain is ours:", |fate| !fate.dropped.is_empty(), dropped);
-    group("Refused, and returned to the sender:", |fate| !fate.reports.is_empty(), returned);
-    group("Not now; waits in Queue/ until it is due:", |fate| fate.queued.is_some(), waiting);
-    group("Could not be understood; kept in Badmail/ with the reason:", |fate| fate.badmail.is_some(), badmail);
+    group(
+        "Sent by SMTP. This is what the host received:",
+        |fate| !fate.accepted.is_empty(),
+        sent,
+    );
+    group(
+        "Put into Drop/, because the domain is ours:",
+        |fate| !fate.dropped.is_empty(),
+        dropped,
+    );
+    group(
+        "Refused, and returned to the sender:",
+        |fate| !fate.reports.is_empty(),
+        returned,
+    );
+    group(
+        "Not now; waits in Queue/ until it is due:",
+        |fate| fate.queued.is_some(),
+        waiting,
+    );
+    group(
+        "Could not be understood; kept in Badmail/ with the reason:",
+        |fate| fate.badmail.is_some(),
+        badmail,
+    );
 }
 
 /// What is not as it should be; nothing when all is.
@@ -64,13 +84,22 @@ fn sent(out: &mut Page<'_>, fate: &Fate<'_>) {
     out.line(&format!("  {}", fate.sample.name));
     let mut tell = |word: &str, what: &str| out.line(&clipped(&format!("      {word:<9} {what}")));
     for event in &fate.deferred {
-        tell("at first", &format!("<{}> {}", event.get("to"), event.get("reply")));
+        tell(
+            "at first",
+            &format!("<{}> {}", event.get("to"), event.get("reply")),
+        );
     }
     for message in &fate.accepted {
-        let to: Vec<_> = message.recipients.iter().map(|to| format!("<{}>", to.address)).collect();
+        let to: Vec<_> = message
+            .recipients
+            .iter()
+            .map(|to| format!("<{}>", to.address))
+            .collect();
         tell("envelope", &format!("<{}> to {}", message.sender, to.join(" ")));
         tell("text", first_line(&body(&message.content)));
-        remarks(fate, message).iter().for_each(|remark| tell("note", remark));
+        remarks(fate, message)
+            .iter()
+            .for_each(|remark| tell("note", remark));
     }
 }
 
@@ -79,16 +108,29 @@ fn remarks(fate: &Fate<'_>, message: &Accepted) -> Vec<String> {
     let mut remarks = Vec::new();
     let text = String::from_utf8_lossy(&message.content);
     let header = text.split("\r\n\r\n").next().unwrap_or("");
-    for to in message.recipients.iter().filter(|to| !header.contains(&to.address)) {
-        remarks.push(format!("{} is a Bcc: in the envelope, not in the message", to.address));
+    for to in message
+        .recipients
+        .iter()
+        .filter(|to| !header.contains(&to.address))
+    {
+        remarks.push(format!(
+            "{} is a Bcc: in the envelope, not in the message",
+            to.address
+        ));
     }
     let ends_with_it = text.ends_with("\r\n.\r\n");
     if fate.dots().contains("end marker") && !ends_with_it {
         remarks.push("the lone \".\" was an end marker, it is not part of the message".to_owned());
     }
-    let dotted = body(&message.content).lines().find(|line| line.starts_with('.')).map(str::to_owned);
+    let dotted = body(&message.content)
+        .lines()
+        .find(|line| line.starts_with('.'))
+        .map(str::to_owned);
     if let Some(line) = dotted {
-        remarks.push(format!("the line \"{line}\" arrived with its period (judged: {})", fate.dots()));
+        remarks.push(format!(
+            "the line \"{line}\" arrived with its period (judged: {})",
+            fate.dots()
+        ));
     }
     remarks
 }
@@ -110,20 +152,31 @@ fn returned(out: &mut Page<'_>, fate: &Fate<'_>) {
         let mut parts = text.split("\r\n\r\n");
         let header = parts.next().unwrap_or("");
         let shown = ["From:", "Subject:"];
-        let lines = header.lines().filter(|line| shown.iter().any(|name| line.starts_with(name)));
+        let lines = header
+            .lines()
+            .filter(|line| shown.iter().any(|name| line.starts_with(name)));
         lines.for_each(|line| show(out, line));
         // the header of the first part, and the line that says what a report is
-        parts.skip(2).flat_map(str::lines).take(4).for_each(|line| show(out, line));
+        parts
+            .skip(2)
+            .flat_map(str::lines)
+            .take(4)
+            .for_each(|line| show(out, line));
     }
 }
 
 fn waiting(out: &mut Page<'_>, fate: &Fate<'_>) {
-    let Some((path, record)) = &fate.queued else { return };
+    let Some((path, record)) = &fate.queued else {
+        return;
+    };
     arrow(out, fate, path);
     for to in record.recipients.iter().filter(|to| to.state == State::Open) {
         let said = to.last.as_ref().map_or("", |given| given.outcome.text.as_str());
         show(out, &format!("<{}> {said}", to.recipient.address));
-        show(out, &format!("tried {} times, next at {}", to.tries, env::time(to.next)));
+        show(
+            out,
+            &format!("tried {} times, next at {}", to.tries, env::time(to.next)),
+        );
     }
 }
 
@@ -132,9 +185,17 @@ fn badmail(out: &mut Page<'_>, fate: &Fate<'_>) {
     let Some(path) = &fate.badmail else { return };
     arrow(out, fate, path);
     let text = read(path);
-    wrapped(first_line(&text), WIDTH - 10).iter().for_each(|line| show(out, line));
-    let advice = text.lines().skip_while(|line| *line != "What to change").skip(1).filter(|line| !line.is_empty());
-    advice.take_while(|line| !line.starts_with("How ")).for_each(|line| show(out, line));
+    wrapped(first_line(&text), WIDTH - 10)
+        .iter()
+        .for_each(|line| show(out, line));
+    let advice = text
+        .lines()
+        .skip_while(|line| *line != "What to change")
+        .skip(1)
+        .filter(|line| !line.is_empty());
+    advice
+        .take_while(|line| !line.starts_with("How "))
+        .for_each(|line| show(out, line));
 }
 
 /// `  FILE -> FOLDER/NAME`
@@ -151,7 +212,9 @@ fn show(out: &mut Page<'_>, line: &str) {
 /// The text after the header.
 fn body(content: &[u8]) -> String {
     let text = String::from_utf8_lossy(content);
-    text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned()
+    text.split_once("\r\n\r\n")
+        .map_or("", |(_, body)| body)
+        .to_owned()
 }
 
 fn first_line(text: &str) -> &str {
@@ -159,7 +222,10 @@ fn first_line(text: &str) -> &str {
 }
 
 fn read(path: &Path) -> String {
-    std::fs::read(path).map_or_else(|error| error.to_string(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    std::fs::read(path).map_or_else(
+        |error| error.to_string(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
 }
 
 fn clipped(line: &str) -> String {
@@ -173,7 +239,8 @@ fn clipped(line: &str) -> String {
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_inclusive(' ') {
-        let room = lines.last().map_or(0, |line| line.chars().count()) + word.trim_end().chars().count() <= width;
+        let room =
+            lines.last().map_or(0, |line| line.chars().count()) + word.trim_end().chars().count() <= width;
         match lines.last_mut() {
             Some(line) if room || line.is_empty() => line.push_str(word),
             _ => lines.push(word.to_owned()),

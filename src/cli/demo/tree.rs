@@ -22,7 +22,11 @@ pub fn show(out: &mut Page<'_>, dir: &Path) {
     for (folder, when_empty) in FOLDERS {
         let files = list(&dir.join(folder)).unwrap_or_default();
         let files: Vec<_> = files.iter().filter(|path| path.is_file()).collect();
-        let remark = if files.is_empty() { format!("(empty: {when_empty})") } else { String::new() };
+        let remark = if files.is_empty() {
+            format!("(empty: {when_empty})")
+        } else {
+            String::new()
+        };
         out.line(format!("  |-- {:<9} {remark}", format!("{folder}/")).trim_end());
         for (i, path) in files.iter().enumerate() {
             let branch = if i + 1 < files.len() { "|--" } else { "`--" };
@@ -34,7 +38,11 @@ pub fn show(out: &mut Page<'_>, dir: &Path) {
 
 fn leaf(out: &mut Page<'_>, branch: &str, path: &Path) {
     let size = path.metadata().map_or(0, |meta| meta.len());
-    out.line(&format!("{:<52} {size:>6} B  {}", format!("{branch}{}", name(path)), meaning(path)));
+    out.line(&format!(
+        "{:<52} {size:>6} B  {}",
+        format!("{branch}{}", name(path)),
+        meaning(path)
+    ));
 }
 
 fn meaning(path: &Path) -> &'static str {
