@@ -46,6 +46,13 @@ impl Logging {
         logging
     }
 
+    /// As [`Logging::start`], with nothing on standard error: a tool beside the service has its own words there.
+    pub fn start_unseen(log: &Log, folder: &Path) -> Self {
+        let (logging, subscriber) = Self::build(log, folder, Sink::Nowhere);
+        let _ = tracing::subscriber::set_global_default(subscriber);
+        logging
+    }
+
     /// Puts other settings in force, for a reload.
     pub fn apply(&self, log: &Log, folder: &Path) {
         let _ = self.level.reload(filter(log.level));
@@ -225,6 +232,7 @@ struct Target {
 
 enum Sink {
     Stderr,
+    Nowhere,
     #[cfg(test)]
     Memory(Arc<Mutex<Vec<u8>>>),
 }
@@ -254,6 +262,7 @@ impl Sink {
         match self {
             // Whoever read our standard error may be gone; mail goes on.
             Self::Stderr => drop(io::stderr().lock().write_all(line)),
+            Self::Nowhere => {}
             #[cfg(test)]
             Self::Memory(lines) => lines
                 .lock()

@@ -1,7 +1,7 @@
 //! The verbs joined to the parts of the program they need.
 
 use super::check::{Lookup, Outside, SmartHost};
-use super::{Exit, Parts, Read, Start, service};
+use super::{Exit, Page, Parts, Read, Start, demo, service};
 use crate::config::{Config, Host};
 use crate::dns::{Dns, DnsFailure};
 use crate::engine::job::Source;
@@ -27,8 +27,8 @@ impl Parts for Joined {
         service::drain(start)
     }
 
-    fn demo(&self, _dir: Option<PathBuf>) -> Exit {
-        Exit::Unavailable
+    fn demo(&self, dir: Option<PathBuf>, out: &mut Page<'_>, err: &mut Page<'_>) -> Exit {
+        demo::show(dir, out, err)
     }
 
     fn is_ignored(&self, name: &OsStr, config: &Config) -> bool {

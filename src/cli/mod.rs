@@ -37,7 +37,7 @@ pub trait Parts {
     /// Everything that is due, once. [`Exit::Ok`], [`Exit::Waiting`] or [`Exit::BadData`].
     fn drain(&self, start: Start) -> Exit;
     /// The main job shown in a folder, or in a temporary one.
-    fn demo(&self, dir: Option<PathBuf>) -> Exit;
+    fn demo(&self, dir: Option<PathBuf>, out: &mut Page<'_>, err: &mut Page<'_>) -> Exit;
 
     /// Whether Pickup leaves a file of this name alone.
     fn is_ignored(&self, name: &OsStr, config: &Config) -> bool;
@@ -88,7 +88,7 @@ pub fn dispatch(
         Verb::Run { dir } => run::run(place(dir), parts, err),
         Verb::Drain { dir } => drain::drain(place(dir), parts, err),
         Verb::Init { dir } => init::init(&place(dir), out, err),
-        Verb::Demo { dir } => demo::demo(dir, parts),
+        Verb::Demo { dir } => parts.demo(dir, out, err),
         Verb::Check { targets, domain } => check::check(targets, &domain, place, parts, out, err),
     }
 }
@@ -233,10 +233,12 @@ Exit codes: 0 the tree is complete, 73 something cannot be made, 78 the existing
         dir: Option<PathBuf>,
     },
 
-    /// Show the whole job with an SMTP host of its own, without a network
+    /// Show the whole job with a handful of files and an SMTP host of its own, without a network
     #[command(after_help = "\
-Makes a mailroot, starts an SMTP host on the loopback address, puts messages into Pickup and tells what becomes of \
-each. The tree is left to be looked at.")]
+Makes a mailroot, starts an SMTP host on the loopback address, puts messages into Pickup and tells what becomes of
+each. It takes a few seconds. The tree is left to be looked at; DIR must be new or empty.
+
+Exit codes: 0 all went as told, 70 something did not (it is named at the end), 73 DIR cannot be used.")]
     Demo {
         /// Where to make it [default: a new temporary folder]
         dir: Option<PathBuf>,

@@ -178,7 +178,9 @@ impl Sightings {
             Why::BeingWritten(_) | Why::Locked(_) | Why::Linked => settings.poll,
             Why::Empty | Why::NotAFile(_) | Why::Unreadable(_) | Why::Unclaimable(_) => seldom,
         };
-        let told = told || self.tell(&name, &why);
+        // Each file is empty between its creation and its first bytes, and some writers link it into its place.
+        let may_pass = matches!(why, Why::Empty | Why::Linked) && now - first_seen < settings.poll;
+        let told = told || (!may_pass && self.tell(&name, &why));
         if self.files.len() < MOST || self.files.contains_key(&name) {
             let look_again = now + wait.max(Duration::from_millis(1));
             let scan = self.scan;
@@ -300,6 +302,19 @@ mod tests {
         sightings.wants_a_look(OsStr::new("a"), Instant::now());
         sightings.end_scan();
         assert_eq!((sightings.files.len(), sightings.waiting()), (1, 0));
+    }
+
+    #[test]
+    fn a_file_is_empty_for_a_moment_without_a_word() {
+        let mut sightings = Sightings::default();
+        let mut settings = settings();
+        sightings.note("a".into(), Why::Empty, &settings, false);
+        sightings.note("a".into(), Why::Empty, &settings, false);
+        assert_eq!(sightings.told, 0);
+        settings.poll = Duration::ZERO;
+        sightings.note("a".into(), Why::Empty, &settings, false);
+        sightings.note("a".into(), Why::Empty, &settings, false);
+        assert_eq!(sightings.told, 1, "once, when it stays so");
     }
 
     #[test]
