@@ -148,6 +148,10 @@ def tls():
     yield simple("Postfix", "opportunistic: encrypts", "opportunistic", "tls@postfix.test", shows=["using TLSv1", "with ESMTPS"])
     yield simple("Postfix", "opportunistic: no matter whose certificate", "careless", "bob@careless.test",
                  by=scene.EXPIRED, shows=["using TLSv1"])
+    yield simple("Postfix", "required: encrypts, no matter whose certificate", "required", "bob@required.test",
+                 by=scene.EXPIRED, shows=["using TLSv1"])
+    one = letter("required-clear", "bob@clear.test")
+    yield Case("Postfix", "required: the host offers no TLS: waits", [one], waits(one, "bob@clear.test", r"deferred 4\.7\.\d+ "))
     for domain, what, says in [("expired.test", "an expired certificate", "expired"),
                                ("wrong.test", "another's certificate", "is for somebody.else.test, not for")]:
         one = letter(f"verified-{domain}", f"bob@{domain}")

@@ -33,6 +33,8 @@ DOMAINS = {
     "expired.test": [(10, EXPIRED)],
     "wrong.test": [(10, WRONG)],
     "careless.test": [(10, EXPIRED)],  # the same host, but mailroot is not told to verify
+    "required.test": [(10, EXPIRED)],
+    "clear.test": [(10, OLD)],
     "nomail.test": [(0, ".")],
     "down.test": [(10, DOWN)],
 }

@@ -183,13 +183,15 @@ class Exim:
         pem = certificates.host(scene.EXIM)
         os.chown(pem, MAILBOX_USER.pw_uid, MAILBOX_USER.pw_gid)
         domains = " : ".join(sorted({user.split("@")[1] for user in users}))
-        parts = " : ".join(sorted(set(users)))
+        # what comes out of a file may name a folder; what a client said may not ("tainted")
+        boxes = write(self.folder / "mailboxes", "".join(f"{user}: {user}\n" for user in users))
         self.conf = write(self.folder / "exim.conf", f"""primary_hostname = {scene.EXIM}
 exim_user = {MAILBOX_USER.pw_name}
 exim_group = nogroup
 exim_path = {self.program}
 keep_environment =
 spool_directory = {self.folder}/spool
+pid_file_path = {self.folder}/spool/exim.pid
 log_file_path = {self.folder}/%slog
 log_selector = +received_recipients +tls_cipher +smtp_connection
 local_interfaces = <; [{scene.HOSTS[scene.EXIM]}]:{port}
@@ -219,12 +221,12 @@ begin routers
 mailboxes:
   driver = accept
   domains = {domains}
-  condition = ${{if inlist{{${{lc:$local_part@$domain}}}}{{{parts}}}}}
+  address_data = ${{lookup{{${{lc:$local_part@$domain}}}}lsearch{{{boxes}}}{{$value}}fail}}
   transport = maildir
 begin transports
 maildir:
   driver = appendfile
-  directory = {self.mail}/${{lc:$local_part@$domain}}
+  directory = {self.mail}/$address_data
   maildir_format
   create_directory
   user = {MAILBOX_USER.pw_name}
