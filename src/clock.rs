@@ -1,9 +1,13 @@
 //! The time of day, in one place.
 
-use crate::queue::record::Millis;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Milliseconds since the Unix epoch; 0 before it.
+/// Milliseconds since the Unix epoch.
+pub type Millis = u64;
+
+/// The present; 0 before the epoch.
 pub fn now() -> Millis {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

@@ -2,7 +2,8 @@
 //!
 //! Thread: main. SIGTERM and SIGINT end it (a second one at once), SIGHUP reads the settings again.
 
-use super::{Exit, Start};
+use super::check::{Lookup, mx_elsewhere};
+use super::{Exit, Joined, Parts, Start};
 use crate::engine::{Ending, Engine, Mode};
 use crate::stop::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -12,8 +13,10 @@ use tracing::{error, info, warn};
 
 /// The service, until a signal ends it.
 pub fn run(start: Start) -> Exit {
-    with_engine(start, Mode::Run, |engine| while !engine.stop().sleep(std::time::Duration::from_secs(3600)) {})
-        .map_or_else(|exit| exit, |_| Exit::Ok)
+    with_engine(start, Mode::Run, |engine| {
+        while !engine.stop().sleep(std::time::Duration::from_secs(3600)) {}
+    })
+    .map_or_else(|exit| exit, |_| Exit::Ok)
 }
 
 /// Everything that is complete and due, once.
@@ -51,10 +54,31 @@ fn with_engine(start: Start, mode: Mode, until: impl FnOnce(&Engine)) -> Result<
         Exit::CannotCreate
     })?;
     let engine = Arc::new(engine);
+    warn_of_mail_elsewhere(&start);
     listen(signals, Arc::clone(&engine), start);
     until(&engine);
     engine.stop().set();
     Ok(engine.finish())
+}
+
+/// The classic mistake that fills Drop: a domain counts as local though the world delivers its mail elsewhere.
+/// Asked on a thread of its own: nothing waits for DNS.
+fn warn_of_mail_elsewhere(start: &Start) {
+    let config = start.loaded.config.clone();
+    let ask = move || {
+        let outside = Joined.outside(&config);
+        if let Lookup::Found(host) = mx_elsewhere(&config.domains.default, &config.server.hostname, &*outside)
+        {
+            warn!(
+                domain = %config.domains.default, mx = %host,
+                "mail for domains.default goes into Drop, but DNS says that its mail is delivered elsewhere; \
+                 if that is not what you want, set another domains.default"
+            );
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("mx-check".into()).spawn(ask) {
+        warn!(%error, "cannot start a thread");
+    }
 }
 
 /// Serves signals on a thread of its own, until the process ends.
@@ -85,7 +109,9 @@ fn reload(engine: &Engine, start: &Start) {
             for warning in &loaded.warnings {
                 warn!("{warning}");
             }
-            start.logging.apply(&loaded.config.log, &loaded.config.folders.logs);
+            start
+                .logging
+                .apply(&loaded.config.log, &loaded.config.folders.logs);
             match engine.reload(loaded.config) {
                 Ok(()) => info!("settings read again; folders stay as they were at the start"),
                 Err(why) => error!("{why}; the former settings stay in force"),

@@ -248,6 +248,9 @@ mod tests {
         assert_eq!((line, shown.as_str()), (2, "  2 |  key = 12\n    |        ^^"));
         let (line, shown) = show("a = [", &(5..5));
         assert_eq!((line, shown.as_str()), (1, "  1 | a = [\n    |      ^"));
+        // What is missing at the end is missing on the last line that has words, not on the empty one behind it.
+        let (line, shown) = show("a = [\n\n", &(7..7));
+        assert_eq!((line, shown.as_str()), (1, "  1 | a = [\n    |      ^"));
         let long = format!("k = \"{}\" x", "y".repeat(500));
         let (_, shown) = show(&long, &(507..508));
         let (top, bottom) = shown.split_once('\n').unwrap();

@@ -1,11 +1,12 @@
 //! A message in hand: its claim, its bytes, what it says, and the record of what became of it.
 
 use super::shared::{Settings, Shared, lock};
+use crate::clock::Millis;
 use crate::mail::{MessageId, Outcome, ReadAt};
 use crate::mailroot::spool::ClaimState;
 use crate::pickup::{Submission, read::Reading};
 use crate::queue::env;
-use crate::queue::record::{Millis, Record};
+use crate::queue::record::Record;
 use crate::route::Destination;
 use crate::smtp::content::{Stamps, stamps};
 use std::fs::File;
@@ -35,8 +36,17 @@ pub struct Job {
     pub parts_left: AtomicUsize,
     /// What changes.
     pub state: Mutex<JobState>,
-    /// The version of `state.record` that is on the disk; held while it is written.
-    pub saved: Mutex<u64>,
+    /// What of it is on the disk; held while that is changed.
+    pub saved: Mutex<Saved>,
+}
+
+/// What is on the disk.
+#[derive(Default)]
+pub struct Saved {
+    /// The version of the record that ENV holds.
+    pub version: u64,
+    /// The message file was released or removed: nothing more is written for this claim.
+    pub ended: bool,
 }
 
 /// What changes while a message is in hand.
@@ -70,6 +80,7 @@ pub struct Part {
 }
 
 /// What became of a part.
+#[derive(Default)]
 pub struct Settled {
     /// Index into the record, outcome.
     pub outcomes: Vec<(usize, Outcome)>,
@@ -162,7 +173,16 @@ pub struct Material {
 impl Job {
     /// Takes a message in hand. Its claim has been made.
     pub fn new(shared: &Shared, settings: &Settings, material: Material) -> Arc<Self> {
-        let Material { id, file, file_time, source, transcoded, mut submission, record, forced } = material;
+        let Material {
+            id,
+            file,
+            file_time,
+            source,
+            transcoded,
+            mut submission,
+            record,
+            forced,
+        } = material;
         let has_remains = record.is_some() || id.life > 0;
         let record = record.unwrap_or_else(|| {
             let envelope = std::mem::take(&mut submission.envelope);
@@ -185,7 +205,11 @@ impl Job {
             forced,
             parts_left: AtomicUsize::new(0),
             state: Mutex::new(JobState {
-                record: Record { id, file_time, ..record },
+                record: Record {
+                    id,
+                    file_time,
+                    ..record
+                },
                 version: 1,
                 tried: Vec::new(),
                 ltr: String::new(),
@@ -194,7 +218,7 @@ impl Job {
                 durable: has_remains,
                 held: false,
             }),
-            saved: Mutex::new(0),
+            saved: Mutex::default(),
         })
     }
 
@@ -204,6 +228,15 @@ impl Job {
         shared.pulse.is_fresh()
             && shared.pulse.epoch() == self.epoch
             && shared.spool.claim_state(self.id) == ClaimState::Ours
+    }
+
+    /// The Message-ID without angle brackets: the file's own, else the one we stamp.
+    pub fn internet_message_id(&self) -> &str {
+        let stamped = || self.stamps.message_id.split(['<', '>']).nth(1).unwrap_or("");
+        self.submission
+            .internet_message_id
+            .as_deref()
+            .unwrap_or_else(stamped)
     }
 
     /// A line for LTR.

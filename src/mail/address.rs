@@ -66,6 +66,7 @@ impl Address {
 
     /// A text that is not an address, kept so that reports can name it. It has no domain and can only fail.
     pub fn unroutable(text: &str) -> Self {
+        let text = text.trim().trim_start_matches('<').trim_end_matches('>');
         let shown: String = text
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })

@@ -1,4 +1,4 @@
-//! The leading block: the envelope written on top of a message file (contract §2); read here, written in [`write`].
+//! The leading block: the envelope written on top of a message file (contract §2); read here, written in [`write()`].
 //!
 //! It is made of `x-sender`, `x-receiver` and `x-dots` fields, in any letter case and order, folded or not, and ends
 //! with the first other field. Pure. Not here: what the envelope becomes when a half of it is missing

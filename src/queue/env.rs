@@ -20,7 +20,8 @@
 //! one. One `rcpt` line per recipient, followed by its `last` line once it was tried. Unknown words are an error:
 //! what we do not understand we do not guess at. The frozen examples in `spool-fixtures/formats/v1` are read for ever.
 
-use super::record::{Given, Millis, Owed, RecipientRecord, Record, ReportState, State};
+use super::record::{Given, Owed, RecipientRecord, Record, ReportState, State};
+use crate::clock::Millis;
 use crate::mail::{
     Address, BodyType, EnhancedStatus, Envelope, MessageId, Notify, Outcome, Recipient, Ret, Verdict,
 };

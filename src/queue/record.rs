@@ -1,9 +1,7 @@
 //! The envelope record: per recipient what became of it, how often it was tried, when it is due again.
 
+use crate::clock::Millis;
 use crate::mail::{BodyType, Envelope, MessageId, Outcome, Recipient, Ret, Verdict};
-
-/// Milliseconds since the Unix epoch.
-pub type Millis = u64;
 
 /// Everything the message file cannot say. Its text form is the ENV file ([`super::env`]).
 #[derive(Debug, Clone, PartialEq, Eq)]

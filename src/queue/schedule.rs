@@ -1,7 +1,7 @@
 //! When a deferred recipient is tried again, told of, or given up (contract §5). To change the default times, see
 //! `config`: `delivery.retry`, `delay_notice`, `expire`, and the same under `[drop]`.
 
-use super::record::Millis;
+use crate::clock::Millis;
 use crate::config::Schedule;
 use crate::mail::MessageId;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -353,6 +353,10 @@ fn recipients_with_one_outcome_are_told_together() {
     );
     facts.recipients.remove(1);
     let bytes = facts.dsn(Kind::Failure);
+    assert!(part(&parse(&bytes), 1).contains("before its time was over"));
+    facts.recipients[0].1.status = EnhancedStatus::new(4, 4, 1);
+    facts.recipients.truncate(1);
+    let bytes = facts.dsn(Kind::Failure);
     assert!(part(&parse(&bytes), 1).contains("due to being unable to connect"));
     facts.recipients[0].1.status = EnhancedStatus::new(5, 4, 6);
     facts.recipients.truncate(1);

@@ -5,7 +5,7 @@
 
 use super::returned::{self, Shown};
 use super::{About, Kind};
-use crate::mail::{Outcome, advice, plain, plain::Page};
+use crate::mail::{EnhancedStatus, Outcome, advice, plain, plain::Page};
 use std::collections::HashMap;
 
 /// Recipients that are named here; the part for programs names all.
@@ -79,12 +79,14 @@ fn what_happened(page: &mut Page, kind: Kind, about: &About<'_>) {
     page.blank();
 }
 
-/// One of three sentences: loop, nobody reached, or refused.
+/// One of four sentences: loop, expired, nobody reached, or refused.
 fn failure_sentence(about: &About<'_>) -> &'static str {
     let all = |test: fn(&Outcome) -> bool| about.recipients.iter().all(|(_, outcome)| test(outcome));
     if all(|o| o.status.subject == 4 && matches!(o.status.detail, 6 | 8)) {
         "Unable to deliver message to the following recipients, because the message was forwarded more than the \
          maximum allowed times. This could indicate a mail loop."
+    } else if all(|o| o.status == EnhancedStatus::new(4, 4, 7)) {
+        "Unable to deliver message to the following recipients before its time was over."
     } else if all(|o| o.status.subject == 4 && !o.remote) {
         "Unable to deliver message to the following recipients, due to being unable to connect successfully to the \
          destination mail server."
