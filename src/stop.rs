@@ -15,7 +15,10 @@ pub struct Stop {
 impl Default for Stop {
     fn default() -> Self {
         let (sender, signal) = bounded(0);
-        Self { armed: Arc::new(Mutex::new(Some(sender))), signal }
+        Self {
+            armed: Arc::new(Mutex::new(Some(sender))),
+            signal,
+        }
     }
 }
 
@@ -27,7 +30,10 @@ impl Stop {
 
     /// Whether the end has been asked for.
     pub fn is_set(&self) -> bool {
-        matches!(self.signal.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
+        matches!(
+            self.signal.try_recv(),
+            Err(crossbeam_channel::TryRecvError::Disconnected)
+        )
     }
 
     /// For `select!`: ready (disconnected) once the end has been asked for.
@@ -37,7 +43,10 @@ impl Stop {
 
     /// Waits; `true` when the end was asked for meanwhile.
     pub fn sleep(&self, duration: Duration) -> bool {
-        matches!(self.signal.recv_timeout(duration), Err(RecvTimeoutError::Disconnected))
+        matches!(
+            self.signal.recv_timeout(duration),
+            Err(RecvTimeoutError::Disconnected)
+        )
     }
 }
 

@@ -7,7 +7,7 @@
     clippy::panic
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -369,17 +369,6 @@ fn many_talk_at_once_and_a_sink_keeps_nothing() {
             .unwrap_err()
             .starts_with("800 of 801")
     );
-}
-
-#[test]
-fn a_pipelined_group_is_answered_in_one_write() {
-    let host = host("discard");
-    let mut client = Client::greeted(&host);
-    client.send("MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n".as_bytes());
-    let mut all = vec![0; 4096];
-    let n = client.0.get_mut().read(&mut all).unwrap();
-    let text = String::from_utf8_lossy(&all[..n]).into_owned();
-    assert_eq!(text.matches("\r\n").count(), 3, "{text}");
 }
 
 #[test]

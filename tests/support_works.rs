@@ -175,6 +175,12 @@ fn words_are_stable_where_runs_differ_and_only_there() {
         (format!("{log_date} INFO"), "DATE INFO"),
         ("<a@b> SIZE=612 RET=HDRS".to_owned(), "<a@b> SIZE=N RET=HDRS"),
         ("content, 612 bytes".to_owned(), "content, N bytes"),
+        ("BDAT 612 LAST, SIZE=3D612".to_owned(), "BDAT N LAST, SIZE=3DN"),
+        (
+            "file=a evidence=\"quiet\" size=612".to_owned(),
+            "file=a evidence=\"EVIDENCE\" size=N",
+        ),
+        ("  complete: quiet\nnext".to_owned(), "  complete: EVIDENCE\nnext"),
         ("in /tmp/x1/mailroot".to_owned(), "in {TMP}/mailroot"),
         (
             "boundary=\"ours-12345\"; --ours-12345--".to_owned(),
@@ -190,6 +196,10 @@ fn words_are_stable_where_runs_differ_and_only_there() {
         "again in TIME; 550 5.1.1 no; 4.4.7 s"
     );
     assert_eq!(stable::file_name("01JD8ZK3VQ0000000000000000.LTR"), "ID.LTR");
+    assert_eq!(
+        stable::file_name("01JD8ZK3VQ0000000000000000-98DE82A6.EML"),
+        "ID-SET.EML"
+    );
 }
 
 #[test]

@@ -20,7 +20,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     // floor 0: words
     ("mail", &[]),
     ("config", &["mail"]),
-    ("log", &["mail", "config", "clock"]),
+    ("log", &["mail", "config", "clock", "mailroot"]),
     // floor 1: the disk, and the other outside world that is asked
     ("mailroot", &["mail", "config", "clock", "stop"]),
     ("dns", &["mail", "config", "clock", "stop"]),
@@ -82,7 +82,7 @@ const WRITES: &[&str] = &[
     "set_len(",
     "renameat",
     "unlinkat",
-    "unlink(",
+    "fs::unlink(",
     "mkdirat",
     "linkat",
     "fsync(",
@@ -133,9 +133,14 @@ impl Source {
         self.path.split('/').next().unwrap().trim_end_matches(".rs")
     }
 
+    /// A file of tests only: `tests.rs`, `…_test.rs`, or in a folder `tests`.
+    fn is_test(&self) -> bool {
+        self.path.ends_with("tests.rs") || self.path.ends_with("_test.rs") || self.path.contains("/tests/")
+    }
+
     /// Lines of code with their numbers: no comments, nothing of the tests at the end of the file or in a test file.
     fn code(&self) -> Vec<(usize, &str)> {
-        if self.path.ends_with("tests.rs") || self.path.contains("/tests/") {
+        if self.is_test() {
             return Vec::new();
         }
         let end = self
@@ -256,7 +261,7 @@ fn only_the_disk_module_changes_the_disk() {
 #[test]
 fn files_are_short_and_have_a_head() {
     let mut broken = Vec::new();
-    for source in sources() {
+    for source in sources().into_iter().filter(|source| !source.is_test()) {
         let lines = source.text.lines().count();
         if lines > MAX_LINES {
             broken.push(format!("src/{}: {lines} lines; split it by idea", source.path));
@@ -290,6 +295,9 @@ fn scenarios_are_whole() {
     let mut broken = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let scenario = entry.unwrap().path();
+        if !scenario.is_dir() {
+            continue;
+        }
         for part in ["about.md", "mailroot.toml", "host.talk", "steps"] {
             if !scenario.join(part).is_file() {
                 broken.push(format!("{} has no {part}", scenario.display()));

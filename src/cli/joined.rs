@@ -39,7 +39,10 @@ impl Parts for Joined {
         let len = file.metadata()?.len();
         let source = Source::open(file, len)?;
         let reading = pickup::read::read(&source, &pickup::read::ReadRules::from_config(config))?;
-        Ok(Read { completeness: reading.completeness, submission: reading.when_final() })
+        Ok(Read {
+            completeness: reading.completeness,
+            submission: reading.when_final(),
+        })
     }
 
     fn router(&self, config: &Config) -> Box<dyn Fn(&Address) -> String> {
@@ -79,7 +82,10 @@ impl Outside for Network {
         let tls = self.tls.as_ref().map_err(Clone::clone)?;
         let (name, addresses) = match &host.host {
             Host::Ip(ip) => (ip.to_string(), vec![*ip]),
-            Host::Name(name) => (name.clone(), self.dns.addresses(name).map_err(|error| error.to_string())?),
+            Host::Name(name) => (
+                name.clone(),
+                self.dns.addresses(name).map_err(|error| error.to_string())?,
+            ),
         };
         let mut trouble = "it has no address".to_owned();
         for ip in addresses {
@@ -99,7 +105,11 @@ impl Outside for Network {
             };
             match smtp::connect(&peer, tls) {
                 Ok(session) => {
-                    let words = format!("{} answers, {}", peer.shown(), session.tls_facts().unwrap_or("not encrypted"));
+                    let words = format!(
+                        "{} answers, {}",
+                        peer.shown(),
+                        session.tls_facts().unwrap_or("not encrypted")
+                    );
                     session.quit();
                     return Ok(words);
                 }

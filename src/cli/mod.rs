@@ -109,19 +109,22 @@ fn explain(words: &clap::Error, out: &mut dyn Write, err: &mut dyn Write) -> Exi
 
 const EXAMPLES: &str = "\
 Examples:
-  mailroot demo                     see the whole job in a temporary folder, without a network
-  mailroot init ./mailroot          make the folders and a commented mailroot.toml
-  mailroot check ./mailroot         are the settings right, and could mail leave?
-  mailroot run ./mailroot           the service, until Ctrl-C or SIGTERM
-
-  printf 'From: me@example.com\\nTo: you@example.net\\nSubject: hi\\n\\nhello\\n' > ./mailroot/Pickup/hi.eml
-                                    send a message: write a file (finished files may also be moved there)
-  mailroot check hi.eml             who would get this file, and by which way? sends nothing
+  mailroot demo
+      see the whole job in a temporary folder, without a network
+  mailroot init ./mailroot
+      make the folders and a commented mailroot.toml
+  mailroot check ./mailroot
+      are the settings right, and could mail leave?
+  mailroot run ./mailroot
+      the service, until Ctrl-C or SIGTERM
+  cp hello.eml ./mailroot/Pickup/
+      send a message: From, To and Subject lines, a blank line, the text
+  mailroot check hello.eml
+      who would get this file, and by which way? sends nothing
   */5 * * * * mailroot drain /srv/mailroot
-                                    a line for cron, where no service is wanted
+      a line for cron, where no service is wanted
 
-DIR is the mailroot. It defaults to $MAILROOT, or ./mailroot (with --config alone: the folder of that file).
-`mailroot VERB --help` tells more, with exit codes.";
+DIR is the mailroot. It defaults to $MAILROOT, or ./mailroot; with --config alone it is the folder of that file. `mailroot VERB --help` tells more, with exit codes.";
 
 #[derive(Parser)]
 #[command(
@@ -165,9 +168,9 @@ impl From<LogWord> for LogFormat {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Run the service: deliver what appears in Pickup, until a signal ends it
+    /// Run the service: deliver what appears in Pickup until a signal ends it
     #[command(after_help = "\
-Runs in the foreground and makes the tree if it is missing. Opens no port. Any number of these, and of `drain`, may
+Runs in the foreground and makes the tree if it is missing. Opens no port. Any number of these, and of `drain`, may \
 work one mailroot at the same time.
 
 Signals:
@@ -180,25 +183,25 @@ Exit codes: 0 stopped by a signal, 73 the tree cannot be made, 78 the settings a
         dir: Option<PathBuf>,
     },
 
-    /// Deliver everything that is ready, once, then exit: for cron and batch jobs
+    /// Deliver everything that is ready once, then exit: for cron and batch jobs
     #[command(after_help = "\
-Takes all files in Pickup that are complete, attempts everything in Queue that is due, and exits. Safe beside a
+Takes all files in Pickup that are complete, attempts everything in Queue that is due, and exits. Safe beside a \
 running service and beside itself.
 
-Exit codes: 0 nothing is left, 65 something went to Badmail in this run, 66 there is no mailroot there,
+Exit codes: 0 nothing is left, 65 something went to Badmail in this run, 66 there is no mailroot there, \
 75 something waits in Queue or Pickup (run it again later), 78 the settings are wrong.")]
     Drain {
         /// The mailroot [default: $MAILROOT, or ./mailroot]
         dir: Option<PathBuf>,
     },
 
-    /// Check a mailroot (settings, folders, DNS, smart host), or say what would become of message files
+    /// Check a mailroot and its way out; or say what would become of a message file
     #[command(after_help = "\
-With a folder, or nothing: reads the settings, tries the folders, asks DNS and says hello to the smart host. One line
+With a folder, or nothing: reads the settings, tries the folders, asks DNS and says hello to the smart host. One line \
 per finding: ok, note, WARN (mail may go wrong) or FAIL (mail will), each with what to do. No message is sent.
 
-With files: reads each as Pickup would and shows sender and recipients, where each comes from, by which way each
-would go, and what is wrong with the file. The files stay where they are; nothing is sent. `check DIR FILE...` uses
+With files: reads each as Pickup would and shows sender and recipients, where each comes from, by which way each \
+would go, and what is wrong with the file. The files stay where they are; nothing is sent. `check DIR FILE...` uses \
 the settings of DIR.
 
 Exit codes for a folder: 0 nothing fails, 78 something does.
@@ -213,13 +216,13 @@ Exit codes for files: 0 all would be taken, 65 some would not, 66 some cannot be
         domain: Vec<String>,
     },
 
-    /// Make the folders and a mailroot.toml in which every setting is explained
+    /// Make the folders, and a mailroot.toml that explains every setting
     #[command(after_help = "\
 Makes what is missing and changes nothing that is there, so it may be run again at any time. The tree:
 
-  Pickup/    applications put messages here (mode 1777: everyone may add, nobody may take another's file)
+  Pickup/    applications put messages here (1777: everyone may add)
   Queue/     messages on their way (0700)
-  Drop/      mail for local domains, one file each (2770: give it to the group of the reading applications)
+  Drop/      mail for local domains (2770: chgrp it to its readers' group)
   Badmail/   what could be neither delivered nor returned, and why (0700)
   Status/    which nodes are alive (0755)
   Logs/      log files, when log.file is true (0750)
@@ -230,9 +233,9 @@ Exit codes: 0 the tree is complete, 73 something cannot be made, 78 the existing
         dir: Option<PathBuf>,
     },
 
-    /// Show the whole job with a dozen files and an SMTP host of its own, without a network
+    /// Show the whole job with an SMTP host of its own, without a network
     #[command(after_help = "\
-Makes a mailroot, starts an SMTP host on the loopback address, puts messages into Pickup and tells what becomes of
+Makes a mailroot, starts an SMTP host on the loopback address, puts messages into Pickup and tells what becomes of \
 each. The tree is left to be looked at.")]
     Demo {
         /// Where to make it [default: a new temporary folder]
@@ -241,4 +244,4 @@ each. The tree is left to be looked at.")]
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,8 +12,10 @@ use tracing::{error, info, warn};
 
 /// The service, until a signal ends it.
 pub fn run(start: Start) -> Exit {
-    with_engine(start, Mode::Run, |engine| while !engine.stop().sleep(std::time::Duration::from_secs(3600)) {})
-        .map_or_else(|exit| exit, |_| Exit::Ok)
+    with_engine(start, Mode::Run, |engine| {
+        while !engine.stop().sleep(std::time::Duration::from_secs(3600)) {}
+    })
+    .map_or_else(|exit| exit, |_| Exit::Ok)
 }
 
 /// Everything that is complete and due, once.
@@ -85,7 +87,9 @@ fn reload(engine: &Engine, start: &Start) {
             for warning in &loaded.warnings {
                 warn!("{warning}");
             }
-            start.logging.apply(&loaded.config.log, &loaded.config.folders.logs);
+            start
+                .logging
+                .apply(&loaded.config.log, &loaded.config.folders.logs);
             match engine.reload(loaded.config) {
                 Ok(()) => info!("settings read again; folders stay as they were at the start"),
                 Err(why) => error!("{why}; the former settings stay in force"),

@@ -11,7 +11,13 @@ use std::time::{Duration, Instant};
 
 /// Arrow 4: deposits the local recipients' copy. Durable when it returns. The name is derived from the ULID and the
 /// recipients, so that a repeat replaces itself and another set never does.
-pub fn deposit(spool: &Spool, name: &str, envelope: &Envelope, dotted: bool, content: &Content<'_>) -> DiskResult<()> {
+pub fn deposit(
+    spool: &Spool,
+    name: &str,
+    envelope: &Envelope,
+    dotted: bool,
+    content: &Content<'_>,
+) -> DiskResult<()> {
     // Without this line a reader's judgement of leading periods could differ from ours.
     let top = leading::write(envelope, dotted.then_some("literal"));
     spool.put(Shelf::Drop, name, &mut |file| {
@@ -39,7 +45,9 @@ impl Usage {
         }
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let (when, used) = match *counted {
-            Some((when, used)) if when.elapsed() < COUNT_AGAIN && used.saturating_add(more) <= quota => (when, used),
+            Some((when, used)) if when.elapsed() < COUNT_AGAIN && used.saturating_add(more) <= quota => {
+                (when, used)
+            }
             _ => (Instant::now(), count(folder)),
         };
         let fits = used.saturating_add(more) <= quota;
@@ -49,8 +57,15 @@ impl Usage {
 }
 
 fn count(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries.flatten().filter_map(|entry| entry.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum()
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|m| m.is_file())
+        .map(|m| m.len())
+        .sum()
 }
 
 #[cfg(test)]

@@ -51,22 +51,43 @@ fn serve(shared: &Shared, errand: Errand) {
     match errand {
         Errand::Conclude(job) => settle::conclude(shared, &job),
         Errand::Refuse(part, outcome) => {
-            let outcomes = part.recipients.iter().map(|&index| (index, outcome.clone())).collect();
+            let outcomes = part
+                .recipients
+                .iter()
+                .map(|&index| (index, outcome.clone()))
+                .collect();
             finish(shared, &part.job, outcomes, false);
         }
         Errand::Deposit(part) => {
             let outcome = guarded(&part.job, || deposit(shared, &part));
-            let outcomes = part.recipients.iter().map(|&index| (index, outcome.clone())).collect();
+            let outcomes = part
+                .recipients
+                .iter()
+                .map(|&index| (index, outcome.clone()))
+                .collect();
             finish(shared, &part.job, outcomes, true);
         }
     }
 }
 
 fn finish(shared: &Shared, job: &Arc<Job>, outcomes: Vec<(usize, Outcome)>, local: bool) {
-    let mut settled =
-        Settled { outcomes, local, offered_dsn: false, notes: String::new(), dialogue: String::new() };
-    if settled.outcomes.iter().any(|(_, outcome)| outcome.verdict != Verdict::Delivered) {
-        let mut notes = format!("{} {}\n", env::time(clock::now()), if local { "Drop" } else { "no connection made" });
+    let mut settled = Settled {
+        outcomes,
+        local,
+        offered_dsn: false,
+        notes: String::new(),
+        dialogue: String::new(),
+    };
+    if settled
+        .outcomes
+        .iter()
+        .any(|(_, outcome)| outcome.verdict != Verdict::Delivered)
+    {
+        let mut notes = format!(
+            "{} {}\n",
+            env::time(clock::now()),
+            if local { "Drop" } else { "no connection made" }
+        );
         tell::outcomes(&mut notes, job, &settled);
         settled.notes = notes;
     }
@@ -84,7 +105,9 @@ pub fn guarded(job: &Job, work: impl FnOnce() -> Outcome) -> Outcome {
 /// Notes that handling this message made us fail; returns what to say of it.
 pub fn crashed(job: &Job, panic: &(dyn std::any::Any + Send)) -> String {
     let why = panic.downcast_ref::<String>().map(String::as_str);
-    let why = why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+    let why = why
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no words");
     error!(id = %job.id, why, "an internal error; please report it with the message file");
     let mut state = lock(&job.state);
     state.record.crashes = state.record.crashes.saturating_add(1);
@@ -101,8 +124,11 @@ fn deposit(shared: &Shared, part: &Part) -> Outcome {
     }
     let envelope = {
         let record = &lock(&job.state).record;
-        let recipients =
-            part.recipients.iter().filter_map(|&i| record.recipients.get(i)).map(|r| r.recipient.clone());
+        let recipients = part
+            .recipients
+            .iter()
+            .filter_map(|&i| record.recipients.get(i))
+            .map(|r| r.recipient.clone());
         Envelope {
             sender: record.sender.clone(),
             ret: record.ret,
@@ -112,27 +138,46 @@ fn deposit(shared: &Shared, part: &Part) -> Outcome {
         }
     };
     let size = job.submission.layout.wire_size;
-    if !shared.drop_usage.admit(shared.spool.folder(crate::mailroot::Shelf::Drop), config.drop.quota, size) {
+    if !shared.drop_usage.admit(
+        shared.spool.folder(crate::mailroot::Shelf::Drop),
+        config.drop.quota,
+        size,
+    ) {
         let words = format!("Drop is full: drop.quota is {} bytes", config.drop.quota);
         return Outcome::deferred(EnhancedStatus::new(4, 2, 2), words);
     }
     let addresses = envelope.recipients.iter().map(|r| r.address.as_str());
-    let name = format!("{}-{:08X}.EML", job.id.ulid, digest(addresses, job.id.ulid) >> 96);
+    let name = format!("{}-{:08X}.EML", job.id.ulid, digest(addresses) >> 96);
     let stamps = job.stamps.clone().with_return_path(envelope.sender.as_ref());
-    let can = Abilities { eight_bit: true, utf8_headers: true, max_line: usize::MAX };
+    let can = Abilities {
+        eight_bit: true,
+        utf8_headers: true,
+        max_line: usize::MAX,
+    };
     let layout = &job.submission.layout;
-    let result = Content::plan(&job.source, layout, &stamps, can).map_err(local_disk).and_then(|content| {
-        crate::drop::deposit(&shared.spool, &name, &envelope, layout.dots.present, &content).map_err(|error| {
-            shared.distrust(&error);
-            Outcome::deferred(EnhancedStatus::new(4, 3, 0), error.to_string())
-        })
-    });
+    let result = Content::plan(&job.source, layout, &stamps, can)
+        .map_err(local_disk)
+        .and_then(|content| {
+            crate::drop::deposit(&shared.spool, &name, &envelope, layout.dots.present, &content).map_err(
+                |error| {
+                    shared.distrust(&error);
+                    Outcome::deferred(EnhancedStatus::new(4, 3, 0), error.to_string())
+                },
+            )
+        });
     match result {
-        Ok(()) => Outcome::ours(Verdict::Delivered, EnhancedStatus::new(2, 0, 0), format!("in Drop as {name}")),
+        Ok(()) => Outcome::ours(
+            Verdict::Delivered,
+            EnhancedStatus::new(2, 0, 0),
+            format!("in Drop as {name}"),
+        ),
         Err(outcome) => outcome,
     }
 }
 
 fn local_disk(error: io::Error) -> Outcome {
-    Outcome::deferred(EnhancedStatus::new(4, 3, 0), format!("the message cannot be read: {error}"))
+    Outcome::deferred(
+        EnhancedStatus::new(4, 3, 0),
+        format!("the message cannot be read: {error}"),
+    )
 }

@@ -63,8 +63,9 @@ pub fn run(shared: &Arc<Shared>, events: &Receiver<Event>) {
     let (errands, errand_line) = bounded(LINE);
     for number in 0..DESKS {
         let (shared, line) = (Arc::clone(shared), errand_line.clone());
-        let spawned =
-            std::thread::Builder::new().name(format!("desk-{number}")).spawn(move || desk::run(&shared, &line));
+        let spawned = std::thread::Builder::new()
+            .name(format!("desk-{number}"))
+            .spawn(move || desk::run(&shared, &line));
         if let Err(error) = spawned {
             error!(%error, "cannot start a thread");
         }
@@ -119,7 +120,11 @@ impl Dispatch<'_> {
         }
         job.parts_left.store(plan.len(), Ordering::Release);
         for (way, recipients) in plan {
-            let part = |destination| Part { job: Arc::clone(job), recipients, destination };
+            let part = |destination| Part {
+                job: Arc::clone(job),
+                recipients,
+                destination,
+            };
             match way {
                 Way::Local => self.errand(Errand::Deposit(part(None))),
                 Way::Refused(outcome) => self.errand(Errand::Refuse(part(None), outcome)),
@@ -158,17 +163,24 @@ impl Dispatch<'_> {
     fn man(&mut self, key: &str, settings: &Settings) {
         let delivery = &settings.config.delivery;
         loop {
-            let Some(line) = self.lines.get_mut(key) else { return };
+            let Some(line) = self.lines.get_mut(key) else {
+                return;
+            };
             let backlog = line.parts.len() + line.overflow.len();
-            let wanted = backlog.div_ceil(PARTS_PER_SESSION).min(delivery.max_connections_per_domain.max(1));
+            let wanted = backlog
+                .div_ceil(PARTS_PER_SESSION)
+                .min(delivery.max_connections_per_domain.max(1));
             if backlog == 0 || line.sessions >= wanted || self.sessions >= delivery.max_connections.max(1) {
                 return;
             }
             line.sessions += 1;
             self.sessions += 1;
             self.session_number += 1;
-            let (shared, to, parts) =
-                (Arc::clone(self.shared), Arc::clone(&line.destination), line.parts.clone());
+            let (shared, to, parts) = (
+                Arc::clone(self.shared),
+                Arc::clone(&line.destination),
+                line.parts.clone(),
+            );
             let spawned = std::thread::Builder::new()
                 .name(format!("session-{}", self.session_number))
                 .spawn(move || session::run(&shared, &to, &parts));
@@ -190,10 +202,20 @@ impl Dispatch<'_> {
     }
 
     fn unreachable(&mut self, destination: &Arc<Destination>, outcome: Outcome) {
-        let first = self.shared.settings().config.delivery.schedule.retry.first().copied();
+        let first = self
+            .shared
+            .settings()
+            .config
+            .delivery
+            .schedule
+            .retry
+            .first()
+            .copied();
         // Shorter than the first retry with its jitter, so that a message that comes back is really tried.
         let pause = first.unwrap_or(LONGEST_PAUSE).mul_f64(0.8).min(LONGEST_PAUSE);
-        let Some(line) = self.lines.get_mut(&destination.key) else { return };
+        let Some(line) = self.lines.get_mut(&destination.key) else {
+            return;
+        };
         if line.down.is_none() {
             warn!(destination = %destination.key, status = %outcome.status, reply = %outcome.text,
                 "cannot be reached; its mail waits");
@@ -207,7 +229,8 @@ impl Dispatch<'_> {
     }
 
     fn errand(&mut self, errand: Errand) {
-        if let Err(TrySendError::Full(errand) | TrySendError::Disconnected(errand)) = self.errands.try_send(errand)
+        if let Err(TrySendError::Full(errand) | TrySendError::Disconnected(errand)) =
+            self.errands.try_send(errand)
         {
             self.waiting_errands.push_back(errand);
         }
@@ -229,8 +252,12 @@ impl Dispatch<'_> {
             let down = line.down.as_ref().is_some_and(|(until, _)| *until > now);
             down || line.sessions > 0 || !line.parts.is_empty() || !line.overflow.is_empty()
         });
-        let unmanned: Vec<String> =
-            self.lines.iter().filter(|(_, line)| !line.parts.is_empty()).map(|(key, _)| key.clone()).collect();
+        let unmanned: Vec<String> = self
+            .lines
+            .iter()
+            .filter(|(_, line)| !line.parts.is_empty())
+            .map(|(key, _)| key.clone())
+            .collect();
         if !unmanned.is_empty() {
             let settings = self.shared.settings();
             unmanned.iter().for_each(|key| self.man(key, &settings));
@@ -243,8 +270,14 @@ impl Dispatch<'_> {
             let parts: Vec<Part> = line.parts.try_iter().chain(line.overflow.drain(..)).collect();
             parts.iter().for_each(|part| settle::give_back(shared, &part.job));
         }
-        let errands: Vec<Errand> = self.waiting_errands.drain(..).chain(errand_line.try_iter()).collect();
-        errands.into_iter().for_each(|errand| desk::give_back(shared, errand));
+        let errands: Vec<Errand> = self
+            .waiting_errands
+            .drain(..)
+            .chain(errand_line.try_iter())
+            .collect();
+        errands
+            .into_iter()
+            .for_each(|errand| desk::give_back(shared, errand));
     }
 }
 
@@ -272,7 +305,9 @@ impl Line {
 
     fn refill(&mut self) {
         while let Some(part) = self.overflow.pop_front() {
-            if let Err(TrySendError::Full(part) | TrySendError::Disconnected(part)) = self.enter.try_send(part) {
+            if let Err(TrySendError::Full(part) | TrySendError::Disconnected(part)) =
+                self.enter.try_send(part)
+            {
                 self.overflow.push_front(part);
                 return;
             }
@@ -303,8 +338,14 @@ fn plan(settings: &Settings, job: &Job) -> Vec<(Way, Vec<usize>)> {
             continue;
         }
         if hops > config.messages.max_hops {
-            let words = format!("it has passed {hops} hosts (messages.max_hops is {}): a mail loop", config.messages.max_hops);
-            plan.push((Way::Refused(Outcome::failed(EnhancedStatus::new(5, 4, 6), words)), vec![index]));
+            let words = format!(
+                "it has passed {hops} hosts (messages.max_hops is {}): a mail loop",
+                config.messages.max_hops
+            );
+            plan.push((
+                Way::Refused(Outcome::failed(EnhancedStatus::new(5, 4, 6), words)),
+                vec![index],
+            ));
             continue;
         }
         match settings.routes.of(&entry.recipient.address) {
@@ -335,7 +376,10 @@ fn plan(settings: &Settings, job: &Job) -> Vec<(Way, Vec<usize>)> {
     }
     if plan.is_empty() && state.record.is_open() && !job.forced {
         // Taken before its time (a clock that was set back): wait again.
-        plan.push((Way::Refused(Outcome::deferred(EnhancedStatus::new(4, 3, 2), "not due yet")), vec![]));
+        plan.push((
+            Way::Refused(Outcome::deferred(EnhancedStatus::new(4, 3, 2), "not due yet")),
+            vec![],
+        ));
     }
     plan
 }

@@ -22,7 +22,11 @@ pub struct Pulse {
 impl Pulse {
     /// Fresh from now.
     pub fn new(lease: Duration) -> Self {
-        Self { last: Mutex::new((Instant::now(), SystemTime::now())), lease, epoch: AtomicU64::new(0) }
+        Self {
+            last: Mutex::new((Instant::now(), SystemTime::now())),
+            lease,
+            epoch: AtomicU64::new(0),
+        }
     }
 
     /// Whether the last heartbeat is younger than half a lease, by the larger of monotonic and wall clock: either
@@ -110,8 +114,13 @@ fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeNam
     watched.retain(|name, _| names.contains(name));
     for name in names {
         let text = node::heartbeat_text(nodes, &name);
-        let gone = text.as_deref().is_some_and(|text| node::is_gone_from_here(nodes, &name, text));
-        let entry = watched.entry(name.clone()).or_insert(Watched { text: text.clone(), unchanged: 0 });
+        let gone = text
+            .as_deref()
+            .is_some_and(|text| node::is_gone_from_here(nodes, &name, text));
+        let entry = watched.entry(name.clone()).or_insert(Watched {
+            text: text.clone(),
+            unchanged: 0,
+        });
         let same = text.is_none() || entry.text == text;
         entry.unchanged = if anew || !same { 0 } else { entry.unchanged + 1 };
         entry.text = text;

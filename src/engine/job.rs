@@ -35,8 +35,17 @@ pub struct Job {
     pub parts_left: AtomicUsize,
     /// What changes.
     pub state: Mutex<JobState>,
-    /// The version of `state.record` that is on the disk; held while it is written.
-    pub saved: Mutex<u64>,
+    /// What of it is on the disk; held while that is changed.
+    pub saved: Mutex<Saved>,
+}
+
+/// What is on the disk.
+#[derive(Default)]
+pub struct Saved {
+    /// The version of the record that ENV holds.
+    pub version: u64,
+    /// The message file was released or removed: nothing more is written for this claim.
+    pub ended: bool,
 }
 
 /// What changes while a message is in hand.
@@ -162,7 +171,16 @@ pub struct Material {
 impl Job {
     /// Takes a message in hand. Its claim has been made.
     pub fn new(shared: &Shared, settings: &Settings, material: Material) -> Arc<Self> {
-        let Material { id, file, file_time, source, transcoded, mut submission, record, forced } = material;
+        let Material {
+            id,
+            file,
+            file_time,
+            source,
+            transcoded,
+            mut submission,
+            record,
+            forced,
+        } = material;
         let has_remains = record.is_some() || id.life > 0;
         let record = record.unwrap_or_else(|| {
             let envelope = std::mem::take(&mut submission.envelope);
@@ -185,7 +203,11 @@ impl Job {
             forced,
             parts_left: AtomicUsize::new(0),
             state: Mutex::new(JobState {
-                record: Record { id, file_time, ..record },
+                record: Record {
+                    id,
+                    file_time,
+                    ..record
+                },
                 version: 1,
                 tried: Vec::new(),
                 ltr: String::new(),
@@ -194,7 +216,7 @@ impl Job {
                 durable: has_remains,
                 held: false,
             }),
-            saved: Mutex::new(0),
+            saved: Mutex::default(),
         })
     }
 

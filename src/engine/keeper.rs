@@ -4,8 +4,8 @@
 //! removal of what is worthless). Thread: keeper, and rayon for the records of a first scan. Not here: when a message
 //! is due (queue/schedule), sending (dispatch).
 
+use super::admit::{Admitted, admit};
 use super::dispatch::Event;
-use super::intake::{Admitted, admit_claimed};
 use super::job::Released;
 use super::shared::{Mode, Settings, Shared, lock};
 use super::undelivered;
@@ -124,7 +124,9 @@ impl Keeper<'_> {
         let mut listing = Listing::default();
         for entry in std::fs::read_dir(queue).map_err(DiskError::when("list", queue))? {
             let entry = entry.map_err(DiskError::when("list", queue))?;
-            let Some(name) = QueueName::parse(&entry.file_name()) else { continue };
+            let Some(name) = QueueName::parse(&entry.file_name()) else {
+                continue;
+            };
             match name {
                 QueueName::Waiting(id) => {
                     listing.alive.insert(id.ulid);
@@ -147,8 +149,12 @@ impl Keeper<'_> {
                 QueueName::Temporary(node) => listing.temporary.push((entry.path(), node)),
             }
         }
-        *lock(&self.shared.claimants) =
-            listing.taken.iter().map(|(_, node)| node.clone()).filter(|n| n != self.shared.spool.node()).collect();
+        *lock(&self.shared.claimants) = listing
+            .taken
+            .iter()
+            .map(|(_, node)| node.clone())
+            .filter(|n| n != self.shared.spool.node())
+            .collect();
         Ok(listing)
     }
 
@@ -174,11 +180,17 @@ impl Keeper<'_> {
 
     /// Claims across volumes that a dead node did not finish: `Pickup/.ID@NODE.EML`.
     fn take_over_half_claims(&self, dead: &HashSet<NodeName>) {
-        let Ok(entries) = std::fs::read_dir(&self.shared.spool.folders().pickup) else { return };
+        let Ok(entries) = std::fs::read_dir(&self.shared.spool.folders().pickup) else {
+            return;
+        };
         for entry in entries.flatten() {
             let name = entry.file_name();
-            let Some(hidden) = name.to_str().and_then(|name| name.strip_prefix('.')) else { continue };
-            let Some(QueueName::Taken(id, node)) = QueueName::parse(hidden.as_ref()) else { continue };
+            let Some(hidden) = name.to_str().and_then(|name| name.strip_prefix('.')) else {
+                continue;
+            };
+            let Some(QueueName::Taken(id, node)) = QueueName::parse(hidden.as_ref()) else {
+                continue;
+            };
             if !dead.contains(&node) {
                 continue;
             }
@@ -229,7 +241,8 @@ impl Keeper<'_> {
     fn sweep_orphans(&mut self, listing: &Listing) {
         let removed: HashSet<Ulid> = lock(&self.shared.removed).iter().map(|id| id.ulid).collect();
         let now = Instant::now();
-        self.orphans.retain(|ulid, _| listing.remains.contains_key(ulid) && !listing.alive.contains(ulid));
+        self.orphans
+            .retain(|ulid, _| listing.remains.contains_key(ulid) && !listing.alive.contains(ulid));
         for (ulid, life) in &listing.remains {
             if listing.alive.contains(ulid) || self.shared.in_hand.has(*ulid) || removed.contains(ulid) {
                 continue;
@@ -237,7 +250,10 @@ impl Keeper<'_> {
             let (since, highest) = self.orphans.entry(*ulid).or_insert((now, *life));
             *highest = *life;
             if now.duration_since(*since) >= ORPHAN_AGE {
-                let id = MessageId { ulid: *ulid, life: *life };
+                let id = MessageId {
+                    ulid: *ulid,
+                    life: *life,
+                };
                 match self.shared.spool.sweep(id) {
                     Ok(()) => debug!(%id, "remains of a finished message removed"),
                     Err(error) => warn!(%id, %error, "tried again"),
@@ -250,8 +266,9 @@ impl Keeper<'_> {
     fn bury_the_dead(&self, listing: &Listing, dead: &HashSet<NodeName>) {
         let nodes = self.shared.spool.folders().status.join("nodes");
         let known: HashSet<NodeName> = node::known(&nodes).into_iter().collect();
-        let is_worthless =
-            |node: &NodeName| node != self.shared.spool.node() && (dead.contains(node) || !known.contains(node));
+        let is_worthless = |node: &NodeName| {
+            node != self.shared.spool.node() && (dead.contains(node) || !known.contains(node))
+        };
         for (path, owner) in &listing.temporary {
             if is_worthless(owner)
                 && let Err(error) = self.shared.spool.unlink(path)
@@ -271,8 +288,22 @@ impl Keeper<'_> {
         if self.shared.mode == Mode::Drain {
             return; // attempted once in this run
         }
-        let Released { id, due, file_time, held } = message;
-        self.remember(id, Waiting { life: id.life, due, file_time, held, forced: false });
+        let Released {
+            id,
+            due,
+            file_time,
+            held,
+        } = message;
+        self.remember(
+            id,
+            Waiting {
+                life: id.life,
+                due,
+                file_time,
+                held,
+                forced: false,
+            },
+        );
     }
 
     fn next_due(&self) -> Option<Instant> {
@@ -293,8 +324,13 @@ impl Keeper<'_> {
                 break;
             }
             self.due.pop();
-            let Some(waiting) = self.waiting.get(&ulid).copied().filter(|w| w.due == due) else { continue };
-            let id = MessageId { ulid, life: waiting.life };
+            let Some(waiting) = self.waiting.get(&ulid).copied().filter(|w| w.due == due) else {
+                continue;
+            };
+            let id = MessageId {
+                ulid,
+                life: waiting.life,
+            };
             match self.take(&settings, id, waiting) {
                 Taken::Job(job) => jobs.push(job),
                 Taken::Nothing => {}
@@ -355,8 +391,10 @@ impl Keeper<'_> {
                 return Taken::Later(Duration::from_secs(10));
             }
         };
-        let file = record.as_ref().map_or_else(|| format!("{id}.EML"), |record| record.file.clone());
-        match admit_claimed(shared, settings, id, file, record, waiting.forced) {
+        let file = record
+            .as_ref()
+            .map_or_else(|| format!("{id}.EML"), |record| record.file.clone());
+        match admit(shared, settings, id, file, record, waiting.forced) {
             Admitted::Job(job) => Taken::Job(job),
             Admitted::Gone => Taken::Nothing,
             Admitted::Later(wait) => Taken::Later(wait),
@@ -369,7 +407,12 @@ impl Keeper<'_> {
         if std::mem::replace(&mut self.generation, generation) == generation {
             return;
         }
-        let held: Vec<Ulid> = self.waiting.iter().filter(|(_, w)| w.held).map(|(ulid, _)| *ulid).collect();
+        let held: Vec<Ulid> = self
+            .waiting
+            .iter()
+            .filter(|(_, w)| w.held)
+            .map(|(ulid, _)| *ulid)
+            .collect();
         for ulid in held {
             if let Some(waiting) = self.waiting.get_mut(&ulid) {
                 waiting.due = 0;
@@ -393,13 +436,24 @@ fn parse(bytes: &[u8]) -> Result<Record, String> {
 
 /// What a record says of a message that was not known.
 fn first_sight(env: crate::mailroot::Result<Option<Vec<u8>>>, id: MessageId, file_time: i128) -> Waiting {
-    let fresh = Waiting { life: id.life, due: 0, file_time: 0, held: false, forced: false };
+    let fresh = Waiting {
+        life: id.life,
+        due: 0,
+        file_time: 0,
+        held: false,
+        forced: false,
+    };
     // What cannot be read or understood now is settled after the claim.
     let Ok(Some(bytes)) = env else { return fresh };
     let Ok(record) = parse(&bytes) else { return fresh };
     let touched = differs(record.file_time, file_time);
     let due = if touched { 0 } else { record.due().unwrap_or(0) };
-    Waiting { due, file_time: record.file_time, forced: touched, ..fresh }
+    Waiting {
+        due,
+        file_time: record.file_time,
+        forced: touched,
+        ..fresh
+    }
 }
 
 fn differs(remembered: i128, seen: i128) -> bool {
@@ -412,9 +466,9 @@ fn bury_damaged(shared: &Shared, id: MessageId, why: &str) -> Taken {
         let len = file.metadata()?.len();
         super::job::Source::open(file, len)
     });
-    let buried = source.map_err(DiskError::when("read", &path)).and_then(|source| {
-        undelivered::bury_unread(shared, id, &format!("{id}.EML"), &source, Err(why), "")
-    });
+    let buried = source
+        .map_err(DiskError::when("read", &path))
+        .and_then(|source| undelivered::bury_unread(shared, id, &format!("{id}.EML"), &source, Err(why), ""));
     match buried {
         Ok(()) => Taken::Nothing,
         Err(error) => {

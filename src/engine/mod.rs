@@ -29,6 +29,7 @@
 //! What is in memory is bounded by [`MAX_IN_HAND`] messages; above it nobody claims: the rest waits in Pickup and
 //! Queue, where other nodes can take it.
 
+pub mod admit;
 pub mod desk;
 pub mod dispatch;
 pub mod flush;
@@ -36,12 +37,13 @@ pub mod heart;
 pub mod intake;
 pub mod job;
 pub mod keeper;
+pub mod look;
 pub mod session;
 pub mod settle;
 pub mod shared;
 pub mod sightings;
-pub mod undelivered;
 pub mod tell;
+pub mod undelivered;
 
 pub use shared::{Mode, Settings};
 
@@ -85,12 +87,19 @@ impl Engine {
         mailroot::tree::make(&config.folders).map_err(words)?;
         let node = NodeName::generate(&config.server.hostname);
         let spool = Spool::new(config.folders.clone(), node.clone());
-        let mut presence =
-            mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname).map_err(words)?;
+        let mut presence = mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname)
+            .map_err(words)?;
         let (events, event_line) = bounded(1024);
         let (released, released_line) = bounded(4096);
         let (flush_wake, flush_line) = bounded(1);
-        let shared = Arc::new(Shared::new(spool, Settings::new(config)?, mode, events, released, flush_wake));
+        let shared = Arc::new(Shared::new(
+            spool,
+            Settings::new(config)?,
+            mode,
+            events,
+            released,
+            flush_wake,
+        ));
         ignore_lease_breaks();
         raise_file_limit();
 
@@ -106,7 +115,13 @@ impl Engine {
             }
         };
         let s = Arc::clone(&shared);
-        spawn("heart", Box::new(move || { heart::run(&s, &mut presence); presence.leave() }));
+        spawn(
+            "heart",
+            Box::new(move || {
+                heart::run(&s, &mut presence);
+                presence.leave()
+            }),
+        );
         let s = Arc::clone(&shared);
         spawn("flush", Box::new(move || flush::run(&s, &flush_line)));
         let s = Arc::clone(&shared);
@@ -115,7 +130,11 @@ impl Engine {
         spawn("keeper", Box::new(move || keeper::run(&s, &released_line)));
         let s = Arc::clone(&shared);
         spawn("intake", Box::new(move || intake::run(&s, &hints, &wake_line)));
-        Ok(Self { shared, threads: Mutex::new(threads), _watch: watch })
+        Ok(Self {
+            shared,
+            threads: Mutex::new(threads),
+            _watch: watch,
+        })
     }
 
     /// What ends it.
@@ -147,7 +166,10 @@ impl Engine {
                 std::thread::sleep(Duration::from_millis(2));
             }
             if !thread.is_finished() {
-                warn!(thread = thread.thread().name(), "still busy; what it has in hand is taken up at the next start");
+                warn!(
+                    thread = thread.thread().name(),
+                    "still busy; what it has in hand is taken up at the next start"
+                );
             } else if thread.join().is_err() {
                 error!("a thread ended by a panic");
             }

@@ -26,7 +26,13 @@ const IDLE: Duration = Duration::from_secs(5);
 /// Serves the line of `to` until it is empty for a while, the destination fails, or the end comes.
 pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, parts: &Receiver<Part>) {
     let _ended = Ended { shared, to };
-    let mut sender = Sender { shared, to, link: None, hosts: Vec::new(), resolved: false };
+    let mut sender = Sender {
+        shared,
+        to,
+        link: None,
+        hosts: Vec::new(),
+        resolved: false,
+    };
     loop {
         let part = select! {
             recv(parts) -> part => match part {
@@ -109,11 +115,14 @@ impl Sender<'_> {
             progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words));
             progress.connected = true;
         }
-        let last = progress.last.clone().unwrap_or_else(|| {
-            Outcome::deferred(EnhancedStatus::new(4, 4, 1), "no host could be tried")
-        });
+        let last = progress
+            .last
+            .clone()
+            .unwrap_or_else(|| Outcome::deferred(EnhancedStatus::new(4, 4, 1), "no host could be tried"));
         for (index, said) in progress.pending.drain(..) {
-            progress.outcomes.push((index, said.unwrap_or_else(|| last.clone())));
+            progress
+                .outcomes
+                .push((index, said.unwrap_or_else(|| last.clone())));
         }
         let reachable = progress.connected || last.verdict != Verdict::Deferred;
         settle::part(
@@ -128,7 +137,10 @@ impl Sender<'_> {
             },
         );
         if !reachable {
-            let _ = self.shared.events.send(Event::Unreachable(Arc::clone(self.to), last));
+            let _ = self
+                .shared
+                .events
+                .send(Event::Unreachable(Arc::clone(self.to), last));
         }
         reachable
     }
@@ -148,7 +160,11 @@ impl Sender<'_> {
                 continue;
             }
             if !self.connect(host, settings, progress, part) {
-                if progress.last.as_ref().is_some_and(|outcome| outcome.verdict == Verdict::Failed) {
+                if progress
+                    .last
+                    .as_ref()
+                    .is_some_and(|outcome| outcome.verdict == Verdict::Failed)
+                {
                     return; // a loop: the other hosts are behind us
                 }
                 continue;
@@ -174,7 +190,12 @@ impl Sender<'_> {
             Ok(found) => (Ok(found.list), found.notes),
             Err((outcome, notes)) => (Err(outcome), notes),
         };
-        progress.notes = format!("{} route: {} ({})\n", env::time(clock::now()), self.to.key, self.to.rule);
+        progress.notes = format!(
+            "{} route: {} ({})\n",
+            env::time(clock::now()),
+            self.to.key,
+            self.to.rule
+        );
         for note in notes {
             progress.notes.push_str(&format!("  {note}\n"));
         }
@@ -189,7 +210,9 @@ impl Sender<'_> {
             return true;
         }
         self.hang_up();
-        let Some(address) = self.hosts.get(host) else { return false };
+        let Some(address) = self.hosts.get(host) else {
+            return false;
+        };
         let delivery = &settings.config.delivery;
         let hostname = &settings.config.server.hostname;
         let peer = Peer {
@@ -208,7 +231,12 @@ impl Sender<'_> {
         match smtp::connect(&peer, &settings.tls) {
             Ok(session) => {
                 let shown = peer.shown();
-                self.link = Some(Link { session, host, shown, messages: 0 });
+                self.link = Some(Link {
+                    session,
+                    host,
+                    shown,
+                    messages: 0,
+                });
                 true
             }
             Err(refused) => {
@@ -252,7 +280,8 @@ impl Sender<'_> {
                 return;
             }
             if self.link.is_none() {
-                if std::mem::replace(&mut reconnected, true) || !self.connect(host, settings, progress, part) {
+                if std::mem::replace(&mut reconnected, true) || !self.connect(host, settings, progress, part)
+                {
                     return;
                 }
             } else if progress.pending.len() == before {
@@ -263,7 +292,9 @@ impl Sender<'_> {
 
     /// One transaction for the pending recipients; `true` when a further one at this host makes sense.
     fn transact(&mut self, part: &Part, settings: &Settings, progress: &mut Progress) -> bool {
-        let Some(link) = self.link.as_mut() else { return false };
+        let Some(link) = self.link.as_mut() else {
+            return false;
+        };
         let job = &part.job;
         if !job.is_ours(self.shared) {
             progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), "no longer ours"));
@@ -277,12 +308,21 @@ impl Sender<'_> {
                 .filter_map(|(index, _)| record.recipients.get(*index))
                 .map(|entry| entry.recipient.clone())
                 .collect();
-            (record.sender.clone(), record.ret, record.envid.clone(), recipients)
+            (
+                record.sender.clone(),
+                record.ret,
+                record.envid.clone(),
+                recipients,
+            )
         };
         let sender = masqueraded(settings, sender);
         let offers = link.session.offers();
         let layout = &job.submission.layout;
-        let can = Abilities { eight_bit: offers.eight_bit, utf8_headers: offers.smtputf8, max_line: 998 };
+        let can = Abilities {
+            eight_bit: offers.eight_bit,
+            utf8_headers: offers.smtputf8,
+            max_line: 998,
+        };
         let offered_dsn = offers.dsn;
         let content = match Content::plan(&job.source, layout, &job.stamps, can) {
             Ok(content) => content,
@@ -319,17 +359,25 @@ impl Sender<'_> {
             }
             settled.outcomes.push((index, outcome));
         }
-        let all_delivered = settled.outcomes.iter().all(|(_, outcome)| outcome.verdict == Verdict::Delivered);
+        let all_delivered = settled
+            .outcomes
+            .iter()
+            .all(|(_, outcome)| outcome.verdict == Verdict::Delivered);
         if !all_delivered || job.parts_left.load(std::sync::atomic::Ordering::Relaxed) > 1 {
-            let opening = if reused { "* connection reused\n" } else { link.session.opening() };
+            let opening = if reused {
+                "* connection reused\n"
+            } else {
+                link.session.opening()
+            };
             let dialogue = format!("{opening}{}", sent.dialogue);
             let tls = link.session.tls_facts().unwrap_or("not encrypted");
             let node = self.shared.spool.node().as_str();
-            let text =
-                tell::remote_attempt(job, node, &link.shown, &self.to.rule, tls, &dialogue, &settled);
+            let text = tell::remote_attempt(job, node, &link.shown, &self.to.rule, tls, &dialogue, &settled);
             progress.text.push_str(&text);
         }
-        settled.outcomes.retain(|(_, outcome)| outcome.verdict != Verdict::Deferred);
+        settled
+            .outcomes
+            .retain(|(_, outcome)| outcome.verdict != Verdict::Deferred);
         progress.outcomes.append(&mut settled.outcomes);
         let again = !sent.left_over.is_empty();
         let worn = settings.config.messages.max_per_connection;

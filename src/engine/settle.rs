@@ -48,8 +48,13 @@ pub fn part(shared: &Shared, job: &Arc<Job>, settled: Settled) {
 
 /// Gives a part back untried: at the end of the process, or for other nodes to take.
 pub fn give_back(shared: &Shared, job: &Arc<Job>) {
-    let nothing =
-        Settled { outcomes: vec![], local: false, offered_dsn: false, notes: String::new(), dialogue: String::new() };
+    let nothing = Settled {
+        outcomes: vec![],
+        local: false,
+        offered_dsn: false,
+        notes: String::new(),
+        dialogue: String::new(),
+    };
     part(shared, job, nothing);
 }
 
@@ -62,7 +67,9 @@ fn note(job: &Arc<Job>, settled: Settled) -> bool {
     for (index, outcome) in settled.outcomes {
         final_fates |= outcome.verdict != Verdict::Deferred;
         state.tried.push((index, settled.local));
-        state.record.note(index, outcome, now, settled.local, settled.offered_dsn);
+        state
+            .record
+            .note(index, outcome, now, settled.local, settled.offered_dsn);
         tell::outcome(job, &state.record, index);
         state.version += 1;
     }
@@ -106,7 +113,9 @@ fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Ha
 
 fn owes(job: &Job) -> bool {
     let state = lock(&job.state);
-    [Owed::Failure, Owed::Success, Owed::Relay].iter().any(|&kind| !state.record.owed(kind).is_empty())
+    [Owed::Failure, Owed::Success, Owed::Relay]
+        .iter()
+        .any(|&kind| !state.record.owed(kind).is_empty())
 }
 
 /// Sets the next attempt of whom was deferred, expires whose time is over; returns whose delay is to be told.
@@ -124,8 +133,14 @@ fn apply_schedule(settings: &Settings, job: &Job) -> Vec<usize> {
     let sender_known = state.record.sender.is_some();
     let id = state.record.id;
     for (index, local) in tried {
-        let times = if local { &settings.config.drop.schedule } else { &settings.config.delivery.schedule };
-        let Some(entry) = state.record.recipients.get_mut(index) else { continue };
+        let times = if local {
+            &settings.config.drop.schedule
+        } else {
+            &settings.config.delivery.schedule
+        };
+        let Some(entry) = state.record.recipients.get_mut(index) else {
+            continue;
+        };
         if entry.state != State::Open {
             continue;
         }
@@ -158,12 +173,17 @@ fn apply_schedule(settings: &Settings, job: &Job) -> Vec<usize> {
 
 /// A held domain is looked at again this often, and at once after SIGHUP.
 fn held_for(times: &Schedule) -> Millis {
-    times.retry.last().map_or(60_000, |last| u64::try_from(last.as_millis()).unwrap_or(60_000))
+    times
+        .retry
+        .last()
+        .map_or(60_000, |last| u64::try_from(last.as_millis()).unwrap_or(60_000))
 }
 
 fn expired(last: Option<&Outcome>) -> Outcome {
     let status = EnhancedStatus::new(4, 4, 7);
-    let Some(last) = last else { return Outcome::failed(status, "its time is over") };
+    let Some(last) = last else {
+        return Outcome::failed(status, "its time is over");
+    };
     let text = format!("its time is over; the last attempt ended with: {}", last.text);
     let mut outcome = Outcome::failed(status, text);
     outcome.host.clone_from(&last.host);
@@ -172,10 +192,21 @@ fn expired(last: Option<&Outcome>) -> Outcome {
 
 fn give_up_on_crashes(state: &mut JobState, now: Millis) {
     for index in 0..state.record.recipients.len() {
-        let open = state.record.recipients.get(index).is_some_and(|r| r.state == State::Open);
+        let open = state
+            .record
+            .recipients
+            .get(index)
+            .is_some_and(|r| r.state == State::Open);
         if open {
-            let text = "handling this message made mailroot fail twice; it is set aside so that other mail goes on";
-            state.record.note(index, Outcome::failed(EnhancedStatus::new(5, 3, 0), text), now, false, false);
+            let text =
+                "handling this message made mailroot fail twice; it is set aside so that other mail goes on";
+            state.record.note(
+                index,
+                Outcome::failed(EnhancedStatus::new(5, 3, 0), text),
+                now,
+                false,
+                false,
+            );
             if let Some(entry) = state.record.recipients.get_mut(index) {
                 entry.report = crate::queue::ReportState::None; // what we cannot handle we do not report on either
             }
@@ -194,7 +225,10 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
         save(shared, job)?;
         write_transcripts(shared, job);
     }
+    let mut saved = lock(&job.saved);
     persist(shared, job, || shared.spool.release(job.id))?;
+    saved.ended = true;
+    drop(saved);
     let state = lock(&job.state);
     let released = Released {
         id: job.id,
@@ -210,13 +244,21 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
 
 /// The message is done: at the instant of the unlink.
 fn go(shared: &Shared, job: &Job) -> Result<(), Halt> {
-    if let Err(error) = shared.spool.remove(job.id) {
+    if let Err(error) = remove(shared, job) {
         // It would be sent again at the next start: the record says that it must not.
         warn!(id = %job.id, %error, "recorded as done; the file is removed as soon as the disk allows");
         save(shared, job)?;
-        persist(shared, job, || shared.spool.remove(job.id))?;
+        persist(shared, job, || remove(shared, job))?;
     }
     shared.note_removed(job.id, lock(&job.state).has_remains);
+    Ok(())
+}
+
+/// No other part may be putting a record while the file goes: it would come after it and stay.
+fn remove(shared: &Shared, job: &Job) -> DiskResult<()> {
+    let mut saved = lock(&job.saved);
+    shared.spool.remove(job.id)?;
+    saved.ended = true;
     Ok(())
 }
 
@@ -224,8 +266,8 @@ fn go(shared: &Shared, job: &Job) -> Result<(), Halt> {
 pub fn save(shared: &Shared, job: &Job) -> Result<(), Halt> {
     let wanted = lock(&job.state).version;
     let mut saved = lock(&job.saved);
-    if *saved >= wanted {
-        return Ok(()); // another part's record held ours too
+    if saved.ended || saved.version >= wanted {
+        return Ok(()); // another part's record held ours too, or all is settled
     }
     let (version, text, durable) = {
         let mut state = lock(&job.state);
@@ -237,7 +279,7 @@ pub fn save(shared: &Shared, job: &Job) -> Result<(), Halt> {
         lock(&job.state).durable = true;
     }
     persist(shared, job, || shared.spool.record(job.id, text.as_bytes()))?;
-    *saved = version;
+    saved.version = version;
     Ok(())
 }
 
@@ -246,9 +288,10 @@ fn write_transcripts(shared: &Shared, job: &Job) {
         let mut state = lock(&job.state);
         (std::mem::take(&mut state.ltr), std::mem::take(&mut state.rtr))
     };
-    for (name, text) in
-        [(QueueName::LocalTranscript(job.id), ltr), (QueueName::RemoteTranscript(job.id), rtr)]
-    {
+    for (name, text) in [
+        (QueueName::LocalTranscript(job.id), ltr),
+        (QueueName::RemoteTranscript(job.id), rtr),
+    ] {
         if !text.is_empty()
             && let Err(error) = shared.spool.append(&name, &text)
         {

@@ -259,8 +259,10 @@ impl InHand {
     pub fn wait_for_room(&self, patience: Duration) -> usize {
         let set = self.lock();
         let full = |set: &mut HashSet<Ulid>| set.len() >= MAX_IN_HAND;
-        let (set, _) =
-            self.room.wait_timeout_while(set, patience, full).unwrap_or_else(PoisonError::into_inner);
+        let (set, _) = self
+            .room
+            .wait_timeout_while(set, patience, full)
+            .unwrap_or_else(PoisonError::into_inner);
         MAX_IN_HAND.saturating_sub(set.len())
     }
 
@@ -291,8 +293,10 @@ impl Progress {
     /// Until something happens, at most for `patience`.
     pub fn wait(&self, patience: Duration) {
         let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut moved, _) =
-            self.signal.wait_timeout_while(moved, patience, |m| !*m).unwrap_or_else(PoisonError::into_inner);
+        let (mut moved, _) = self
+            .signal
+            .wait_timeout_while(moved, patience, |m| !*m)
+            .unwrap_or_else(PoisonError::into_inner);
         *moved = false;
     }
 }

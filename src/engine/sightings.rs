@@ -113,7 +113,11 @@ impl Sightings {
 
     /// Names whose time to be looked at has come.
     pub fn ripe(&self, now: Instant) -> Vec<OsString> {
-        self.files.iter().filter(|(_, seen)| seen.look_again <= now).map(|(name, _)| name.clone()).collect()
+        self.files
+            .iter()
+            .filter(|(_, seen)| seen.look_again <= now)
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     /// When the next one is ripe.
@@ -134,8 +138,14 @@ impl Sightings {
     pub fn of(&mut self, name: &OsStr, now: Instant) -> (bool, Option<Duration>, Option<Print>) {
         match self.files.get(name) {
             Some(seen) => {
-                let incomplete = matches!(seen.why, Why::Incomplete(..)).then(|| seen.why.its_print()).flatten();
-                (seen.renamed_in, Some(now.saturating_duration_since(seen.unchanged_since)), incomplete)
+                let incomplete = matches!(seen.why, Why::Incomplete(..))
+                    .then(|| seen.why.its_print())
+                    .flatten();
+                (
+                    seen.renamed_in,
+                    Some(now.saturating_duration_since(seen.unchanged_since)),
+                    incomplete,
+                )
             }
             None => (self.fresh.remove(name).unwrap_or(false), None, None),
         }
@@ -156,7 +166,10 @@ impl Sightings {
             seen.told && std::mem::discriminant(&seen.why) == std::mem::discriminant(&why)
         });
         let unchanged_since = before.filter(|_| same).map_or(now, |seen| seen.unchanged_since);
-        let seldom = settings.poll.max((now - first_seen) / 4).min(SELDOM.max(settings.poll));
+        let seldom = settings
+            .poll
+            .max((now - first_seen) / 4)
+            .min(SELDOM.max(settings.poll));
         let wait = match &why {
             Why::Quiet(_, left) => *left,
             Why::Settling(_, left) if same => *left,
@@ -169,7 +182,15 @@ impl Sightings {
         if self.files.len() < MOST || self.files.contains_key(&name) {
             let look_again = now + wait.max(Duration::from_millis(1));
             let scan = self.scan;
-            let seen = Sighting { why, unchanged_since, first_seen, look_again, renamed_in, told, scan };
+            let seen = Sighting {
+                why,
+                unchanged_since,
+                first_seen,
+                look_again,
+                renamed_in,
+                told,
+                scan,
+            };
             self.files.insert(name, seen);
         }
     }
@@ -284,9 +305,19 @@ mod tests {
     #[test]
     fn only_a_little_time_is_waited_for_by_a_drain() {
         let mut sightings = Sightings::default();
-        sightings.note("a".into(), Why::Incomplete((1, 1, 1), Duration::from_secs(60)), &settings(), false);
+        sightings.note(
+            "a".into(),
+            Why::Incomplete((1, 1, 1), Duration::from_secs(60)),
+            &settings(),
+            false,
+        );
         assert!(!sightings.expects_soon());
-        sightings.note("b".into(), Why::Quiet((1, 1, 1), Duration::from_millis(50)), &settings(), false);
+        sightings.note(
+            "b".into(),
+            Why::Quiet((1, 1, 1), Duration::from_millis(50)),
+            &settings(),
+            false,
+        );
         assert!(sightings.expects_soon());
     }
 }

@@ -32,8 +32,10 @@ pub fn taken(job: &Job, submission: &Submission, evidence: &str, size: u64) {
 
 /// A recipient's outcome: info when it is final, debug when it will be tried again.
 pub fn outcome(job: &Job, record: &Record, index: usize) {
-    let Some((entry, given)) =
-        record.recipients.get(index).and_then(|entry| entry.last.as_ref().map(|given| (entry, given)))
+    let Some((entry, given)) = record
+        .recipients
+        .get(index)
+        .and_then(|entry| entry.last.as_ref().map(|given| (entry, given)))
     else {
         return;
     };
@@ -78,13 +80,24 @@ pub fn buried(id: MessageId, file: &str, rule: &str) {
 pub fn first_lines(id: MessageId, file: &str, evidence: &str, submission: &Submission) -> String {
     /// More recipients are counted, not listed.
     const LISTED: usize = 50;
-    let mut text = format!("{} taken from Pickup as {id}, file {file}\n", env::time(clock::now()));
+    let mut text = format!(
+        "{} taken from Pickup as {id}, file {file}\n",
+        env::time(clock::now())
+    );
     let _ = writeln!(text, "  complete: {evidence}");
     let sender = submission.envelope.sender.as_ref().map_or("", Address::as_str);
-    let _ = writeln!(text, "  sender <{sender}> from {} (line {})", submission.sender_origin.field, submission.sender_origin.line);
+    let _ = writeln!(
+        text,
+        "  sender <{sender}> from {} (line {})",
+        submission.sender_origin.field, submission.sender_origin.line
+    );
     let recipients = &submission.envelope.recipients;
     for (recipient, origin) in recipients.iter().zip(&submission.recipient_origins).take(LISTED) {
-        let _ = writeln!(text, "  recipient <{}> from {} (line {})", recipient.address, origin.field, origin.line);
+        let _ = writeln!(
+            text,
+            "  recipient <{}> from {} (line {})",
+            recipient.address, origin.field, origin.line
+        );
     }
     if recipients.len() > LISTED {
         let _ = writeln!(text, "  and {} more recipients", recipients.len() - LISTED);
@@ -97,8 +110,19 @@ pub fn first_lines(id: MessageId, file: &str, evidence: &str, submission: &Submi
 }
 
 /// The lines of one remote attempt for RTR.
-pub fn remote_attempt(job: &Job, node: &str, host: &str, rule: &str, tls: &str, dialogue: &str, settled: &Settled) -> String {
-    let mut text = format!("{} attempt by {node} at {host} ({rule}), {tls}\n", env::time(clock::now()));
+pub fn remote_attempt(
+    job: &Job,
+    node: &str,
+    host: &str,
+    rule: &str,
+    tls: &str,
+    dialogue: &str,
+    settled: &Settled,
+) -> String {
+    let mut text = format!(
+        "{} attempt by {node} at {host} ({rule}), {tls}\n",
+        env::time(clock::now())
+    );
     for line in dialogue.lines() {
         let _ = writeln!(text, "  {line}");
     }
@@ -110,12 +134,18 @@ pub fn remote_attempt(job: &Job, node: &str, host: &str, rule: &str, tls: &str, 
 pub fn outcomes(text: &mut String, job: &Job, settled: &Settled) {
     let state = lock(&job.state);
     for (index, outcome) in &settled.outcomes {
-        let Some(entry) = state.record.recipients.get(*index) else { continue };
+        let Some(entry) = state.record.recipients.get(*index) else {
+            continue;
+        };
         let verdict = match outcome.verdict {
             Verdict::Delivered => "delivered",
             Verdict::Deferred => "deferred",
             Verdict::Failed => "failed",
         };
-        let _ = writeln!(text, "  <{}> {verdict} {} {}", entry.recipient.address, outcome.status, outcome.text);
+        let _ = writeln!(
+            text,
+            "  <{}> {verdict} {} {}",
+            entry.recipient.address, outcome.status, outcome.text
+        );
     }
 }

@@ -3,7 +3,7 @@
 //! Reads: the message, its transcripts. Writes: Queue (the DSN, a message of its own), Badmail. Thread: whichever
 //! concludes the attempt.
 
-use super::intake::{Admitted, admit_claimed};
+use super::admit::{Admitted, admit};
 use super::job::{Job, Source};
 use super::settle::{Halt, persist};
 use super::shared::{Settings, Shared, lock};
@@ -40,9 +40,11 @@ pub fn report(
     delayed: &[usize],
 ) -> Result<Vec<Arc<Job>>, Halt> {
     let mut reports = Vec::new();
-    for (owed, kind) in
-        [(Owed::Failure, Kind::Failure), (Owed::Success, Kind::Success), (Owed::Relay, Kind::Relay)]
-    {
+    for (owed, kind) in [
+        (Owed::Failure, Kind::Failure),
+        (Owed::Success, Kind::Success),
+        (Owed::Relay, Kind::Relay),
+    ] {
         let about = lock(&job.state).record.owed(owed);
         if !about.is_empty() {
             reports.extend(put_report(shared, settings, job, kind, &about)?);
@@ -76,7 +78,9 @@ fn put_report(
     recipients: &[usize],
 ) -> Result<Option<Arc<Job>>, Halt> {
     let record = lock(&job.state).record.clone();
-    let Some(sender) = record.sender.clone() else { return Ok(None) };
+    let Some(sender) = record.sender.clone() else {
+        return Ok(None);
+    };
     let id = report_id(settings, &record, kind, recipients);
     if !shared.in_hand.enter(id.ulid) {
         return Ok(None);
@@ -97,13 +101,15 @@ fn put_report(
             new = false;
             return Ok(());
         }
-        shared.spool.put(Shelf::Queue, &name, &mut |file| file.write_all(&bytes))
+        shared
+            .spool
+            .put(Shelf::Queue, &name, &mut |file| file.write_all(&bytes))
     });
     if put.is_err() || !new {
         shared.in_hand.leave(id.ulid);
         return put.map(|()| None);
     }
-    match admit_claimed(shared, settings, id, String::new(), None, false) {
+    match admit(shared, settings, id, String::new(), None, false) {
         Admitted::Job(report) => {
             tell::report(job, kind.as_str(), id);
             Ok(Some(report))
@@ -122,22 +128,37 @@ fn report_id(settings: &Settings, record: &Record, kind: Kind, recipients: &[usi
     let event: Millis = match kind {
         Kind::Delay => {
             let notice = settings.config.delivery.schedule.delay_notice.as_millis();
-            record.arrived.saturating_add(u64::try_from(notice).unwrap_or(0)).min(clock::now())
+            record
+                .arrived
+                .saturating_add(u64::try_from(notice).unwrap_or(0))
+                .min(clock::now())
         }
-        _ => recipients.iter().filter_map(of).filter_map(|r| r.last.as_ref()).map(|g| g.at).max().unwrap_or(0),
+        _ => recipients
+            .iter()
+            .filter_map(of)
+            .filter_map(|r| r.last.as_ref())
+            .map(|g| g.at)
+            .max()
+            .unwrap_or(0),
     };
-    let addresses = recipients.iter().filter_map(of).map(|r| r.recipient.address.as_str());
-    let digest = digest(std::iter::once(kind.as_str()).chain(addresses), record.id.ulid);
-    MessageId { ulid: Ulid::from_parts(event, digest), life: 0 }
+    let addresses = recipients
+        .iter()
+        .filter_map(of)
+        .map(|r| r.recipient.address.as_str());
+    let parent = record.id.ulid.to_string();
+    let digest = digest([parent.as_str(), kind.as_str()].into_iter().chain(addresses));
+    MessageId {
+        ulid: Ulid::from_parts(event, digest),
+        life: 0,
+    }
 }
 
-/// A short, stable name for a set of texts of one message.
-pub fn digest<'a>(texts: impl Iterator<Item = &'a str>, ulid: Ulid) -> u128 {
+/// A short, stable name for a list of texts. A name, no protection: whoever could forge it can write anyway.
+pub fn digest<'a>(texts: impl Iterator<Item = &'a str>) -> u128 {
     let mut hash = Md5::new();
-    hash.update(ulid.to_string());
     for text in texts {
-        hash.update([0]);
         hash.update(text);
+        hash.update([0]);
     }
     u128::from_be_bytes(hash.finalize().into())
 }
@@ -155,13 +176,23 @@ fn compose(
 ) -> io::Result<Vec<u8>> {
     let config = &settings.config;
     let layout = &job.submission.layout;
-    let can = Abilities { eight_bit: true, utf8_headers: true, max_line: 998 };
+    let can = Abilities {
+        eight_bit: true,
+        utf8_headers: true,
+        max_line: 998,
+    };
     let mut original = Vec::new();
-    let header_only = Layout { body: layout.body.start..layout.body.start, ..layout.clone() };
+    let header_only = Layout {
+        body: layout.body.start..layout.body.start,
+        ..layout.clone()
+    };
     let whole = layout.wire_size <= MAX_RETURNED && kind == Kind::Failure;
     let shown = if whole { layout } else { &header_only };
     Content::plan(&job.source, shown, &job.stamps, can)?.write_plain(&mut original)?;
-    let header_end = original.windows(4).position(|w| w == b"\r\n\r\n").map_or(original.len(), |at| at + 2);
+    let header_end = original
+        .windows(4)
+        .position(|w| w == b"\r\n\r\n")
+        .map_or(original.len(), |at| at + 2);
     let (ltr, rtr) = transcripts(shared, job);
     let transcript = format!("{rtr}{ltr}");
     let about = About {
@@ -189,9 +220,19 @@ fn compose(
     };
     let mut to = vec![Recipient::plain(sender.clone())];
     if kind == Kind::Failure {
-        to.extend(config.reports.copy_to.clone().filter(|copy| copy != sender).map(Recipient::plain));
+        to.extend(
+            config
+                .reports
+                .copy_to
+                .clone()
+                .filter(|copy| copy != sender)
+                .map(Recipient::plain),
+        );
     }
-    let envelope = Envelope { recipients: to, ..Envelope::default() };
+    let envelope = Envelope {
+        recipients: to,
+        ..Envelope::default()
+    };
     let mut bytes = leading::write(&envelope, Some("literal"));
     bytes.extend_from_slice(&report::dsn(kind, &about));
     Ok(bytes)
@@ -212,19 +253,40 @@ pub fn bury(shared: &Shared, settings: &Settings, job: &Job, recipients: &[usize
         (state.record.clone(), state.record.crashes)
     };
     let (ltr, rtr) = transcripts(shared, job);
-    let entries: Vec<_> = recipients.iter().filter_map(|&index| record.recipients.get(index)).collect();
+    let entries: Vec<_> = recipients
+        .iter()
+        .filter_map(|&index| record.recipients.get(index))
+        .collect();
     let case = Case {
         id: job.id,
         pickup_file: &record.file,
-        reason: reason(settings, job, &record, crash, &entries.iter().map(|r| r.last.as_ref().map(|g| &g.outcome)).collect::<Vec<_>>()),
+        reason: reason(
+            settings,
+            job,
+            &record,
+            crash,
+            &entries
+                .iter()
+                .map(|r| r.last.as_ref().map(|g| &g.outcome))
+                .collect::<Vec<_>>(),
+        ),
         sender: record.sender.as_ref().map(Address::as_str),
         recipients: entries
             .iter()
-            .map(|r| (r.recipient.address.as_str().to_owned(), r.last.as_ref().map(|g| &g.outcome)))
+            .map(|r| {
+                (
+                    r.recipient.address.as_str().to_owned(),
+                    r.last.as_ref().map(|g| &g.outcome),
+                )
+            })
             .collect(),
         arrived: timestamp(record.arrived),
         now: timestamp(clock::now()),
-        attempts: entries.iter().map(|r| r.tries.saturating_add(1)).max().unwrap_or(0),
+        attempts: entries
+            .iter()
+            .map(|r| r.tries.saturating_add(1))
+            .max()
+            .unwrap_or(0),
         message_id: job.submission.internet_message_id.as_deref(),
         ltr: &ltr,
         rtr: &rtr,
@@ -237,10 +299,14 @@ pub fn bury(shared: &Shared, settings: &Settings, job: &Job, recipients: &[usize
         recipients: entries.iter().map(|r| r.recipient.clone()).collect(),
     };
     let layout = &job.submission.layout;
-    let dots = layout.dots_said.then_some(if layout.dots.stuffed { "stuffed" } else { "literal" });
+    let dots = layout
+        .dots_said
+        .then_some(if layout.dots.stuffed { "stuffed" } else { "literal" });
     let top = leading::write(&envelope, dots);
     let rest = layout.leading.end..job.source.len();
-    persist(shared, job, || put_three(shared, &case, &top, &job.source, rest.clone()))?;
+    persist(shared, job, || {
+        put_three(shared, &case, &top, &job.source, rest.clone())
+    })?;
     shared.count_badmail();
     tell::buried(job.id, &record.file, case.reason.rule());
     Ok(())
@@ -263,13 +329,20 @@ fn reason<'a>(
     };
     let config = &settings.config;
     if crashes >= 2 {
-        Reason::TwiceCrashed { why: "an internal error; the log has its words" }
+        Reason::TwiceCrashed {
+            why: "an internal error; the log has its words",
+        }
     } else if record.sender.is_none() && record.file.is_empty() {
         Reason::DsnUndeliverable
     } else if status(4, 4, 7) {
-        Reason::Expired { after: config.delivery.schedule.expire }
+        Reason::Expired {
+            after: config.delivery.schedule.expire,
+        }
     } else if job.submission.hops > config.messages.max_hops {
-        Reason::HopCount { hops: job.submission.hops, limit: config.messages.max_hops }
+        Reason::HopCount {
+            hops: job.submission.hops,
+            limit: config.messages.max_hops,
+        }
     } else if record.sender.is_none() {
         Reason::NullSender
     } else {
@@ -328,8 +401,12 @@ fn put_three(
     let spool = &shared.spool;
     let reason = bdr(case);
     let properties = bdp(case);
-    spool.put(Shelf::Badmail, &format!("{stem}.BDR"), &mut |file| file.write_all(&reason))?;
-    spool.put(Shelf::Badmail, &format!("{stem}.BDP"), &mut |file| file.write_all(&properties))?;
+    spool.put(Shelf::Badmail, &format!("{stem}.BDR"), &mut |file| {
+        file.write_all(&reason)
+    })?;
+    spool.put(Shelf::Badmail, &format!("{stem}.BDP"), &mut |file| {
+        file.write_all(&properties)
+    })?;
     spool.put(Shelf::Badmail, &format!("{stem}.BAD"), &mut |file| {
         file.write_all(top)?;
         copy_range(source, rest.clone(), file)

@@ -93,7 +93,8 @@ impl Candidate {
     /// which nothing can be said.
     pub fn is_still(&self, path: &Path) -> bool {
         use std::os::unix::fs::MetadataExt;
-        path.symlink_metadata().is_ok_and(|m| m.dev() != self.meta.dev() || m.ino() == self.meta.ino())
+        path.symlink_metadata()
+            .is_ok_and(|m| m.dev() != self.meta.dev() || m.ino() == self.meta.ino())
     }
 }
 

@@ -112,7 +112,10 @@ impl Spool {
             return sync_folder(&self.folders.pickup);
         }
         let id = id.next_life();
-        let ours = self.folders.pickup.join(format!(".{}", QueueName::Taken(id, self.node.clone())));
+        let ours = self
+            .folders
+            .pickup
+            .join(format!(".{}", QueueName::Taken(id, self.node.clone())));
         match self.rename(decided, &ours, false) {
             Err(error) if error.is_gone() => return Ok(()),
             other => other?,
@@ -124,10 +127,14 @@ impl Spool {
     /// Removes TMP files of nodes that are no more from the folders that others read.
     pub fn remove_temporaries(&self, is_worthless: &dyn Fn(&NodeName) -> bool) {
         for folder in [&self.folders.drop, &self.folders.badmail] {
-            let Ok(entries) = std::fs::read_dir(folder) else { continue };
+            let Ok(entries) = std::fs::read_dir(folder) else {
+                continue;
+            };
             for entry in entries.flatten() {
                 let name = entry.file_name();
-                let Some(name) = name.to_str().map(|name| name.strip_prefix('.').unwrap_or(name)) else { continue };
+                let Some(name) = name.to_str().map(|name| name.strip_prefix('.').unwrap_or(name)) else {
+                    continue;
+                };
                 if let Some(QueueName::Temporary(node)) = QueueName::parse(name.as_ref())
                     && is_worthless(&node)
                 {
@@ -229,10 +236,15 @@ impl Spool {
                 text.push_str(&String::from_utf8_lossy(&bytes));
             }
             let from = text.len().saturating_sub(limit);
-            let from = (from..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
+            let from = (from..text.len())
+                .find(|&at| text.is_char_boundary(at))
+                .unwrap_or(text.len());
             text.split_off(from)
         };
-        (gather(QueueName::LocalTranscript), gather(QueueName::RemoteTranscript))
+        (
+            gather(QueueName::LocalTranscript),
+            gather(QueueName::RemoteTranscript),
+        )
     }
 
     /// The newest record that is not above this life; `None` when there is none.

@@ -12,6 +12,9 @@ pub(super) struct BodyScan {
     closed: bool,
     eight_bit: bool,
     longest: u64,
+    /// All CR bytes, and those of them that end a line.
+    crs: u64,
+    line_end_crs: u64,
     /// Offset of the line that is being read.
     line_start: u64,
     /// The part of that line that came with earlier blocks: its first bytes, its length, its last byte.
@@ -32,6 +35,8 @@ pub(super) struct BodyFacts {
     pub eight_bit: bool,
     /// The longest line without its line end.
     pub longest: u64,
+    /// CR bytes inside of lines; on the wire each becomes a line end.
+    pub bare_crs: u64,
     /// Offset of the end.
     pub end: u64,
 }
@@ -41,12 +46,14 @@ impl BodyScan {
     pub(super) fn new(start: u64, closing: Option<Closing>) -> Self {
         Self {
             tally: Tally::default(),
-            // two bytes are what the tally wants, three hold a lone period and its CR
-            head_max: closing.as_ref().map_or(0, Closing::line_head).max(3),
+            // two bytes are what the tally wants; they also hold a lone period and its CR
+            head_max: closing.as_ref().map_or(0, Closing::line_head).max(2),
             closing,
             closed: false,
             eight_bit: false,
             longest: 0,
+            crs: 0,
+            line_end_crs: 0,
             line_start: start,
             head: Vec::new(),
             len: 0,
@@ -57,6 +64,7 @@ impl BodyScan {
     /// Takes the next block.
     pub(super) fn feed(&mut self, block: &[u8]) {
         self.eight_bit |= !block.is_ascii();
+        self.crs += memchr::memchr_iter(b'\r', block).count() as u64;
         let mut rest = block;
         while let Some((line, tail)) =
             memchr::memchr(b'\n', rest).and_then(|lf| Some((rest.get(..lf)?, rest.get(lf + 1..)?)))
@@ -83,6 +91,7 @@ impl BodyScan {
             is_closed: self.closed || self.closing.is_none(),
             eight_bit: self.eight_bit,
             longest: self.longest,
+            bare_crs: self.crs - self.line_end_crs,
             end: self.line_start,
         }
     }
@@ -118,6 +127,7 @@ impl BodyScan {
     /// One line: its first bytes, its length without line end, the bytes to go on by (its LF not counted).
     fn line(&mut self, head: &[u8], len: u64, step: u64) {
         self.tally.line(self.line_start, len, head);
+        self.line_end_crs += step - len;
         self.longest = self.longest.max(len);
         if !self.closed {
             self.closed = self.closing.as_ref().is_some_and(|closing| closing.is_line(head));
@@ -132,10 +142,15 @@ mod tests {
     use crate::config::DotsSetting;
     use proptest::prelude::*;
 
-    type Told = (bool, bool, u64, u64, &'static str, u64, u64);
+    /// Closed, 8-bit, longest line, bare CRs, end, verdict, end of the body, bytes on the wire.
+    type Told = (bool, bool, u64, u64, u64, &'static str, u64, u64);
 
     fn scan<'a>(blocks: impl Iterator<Item = &'a [u8]>) -> Told {
-        let mut scan = BodyScan::new(7, Some(Closing::new("bound")));
+        scan_for(Some(Closing::new("bound")), blocks)
+    }
+
+    fn scan_for<'a>(closing: Option<Closing>, blocks: impl Iterator<Item = &'a [u8]>) -> Told {
+        let mut scan = BodyScan::new(7, closing);
         blocks.for_each(|block| scan.feed(block));
         let facts = scan.finish();
         let judged = facts.tally.judge(None, DotsSetting::Auto, facts.end);
@@ -144,6 +159,7 @@ mod tests {
             facts.is_closed,
             facts.eight_bit,
             facts.longest,
+            facts.bare_crs,
             facts.end,
             dots,
             judged.end,
@@ -159,16 +175,20 @@ mod tests {
                 true,
                 true,
                 9,
+                0,
                 7 + 29,
                 "stuffed + end marker",
                 7 + 24,
                 7 + 4 + 3 + 11
             )
         );
-        assert_eq!(scan([&b""[..]].into_iter()), (false, false, 0, 7, "none", 7, 0));
+        assert_eq!(
+            scan([&b""[..]].into_iter()),
+            (false, false, 0, 0, 7, "none", 7, 0)
+        );
         assert_eq!(
             scan([&b"a\rb"[..]].into_iter()),
-            (false, false, 3, 10, "none", 10, 5)
+            (false, false, 3, 1, 10, "none", 10, 5)
         );
         let long = "x".repeat(100_000) + "\r\n--bound--";
         assert_eq!(
@@ -177,6 +197,7 @@ mod tests {
                 true,
                 false,
                 100_000,
+                0,
                 7 + 100_011,
                 "none",
                 7 + 100_011,
@@ -191,7 +212,9 @@ mod tests {
             body in "(\\.|\\.\\.|--bound--|--bound|a|é|\r|\n|\r\n|.{80}){0,30}",
             size in 1_usize..12,
         ) {
-            prop_assert_eq!(scan(body.as_bytes().chunks(size)), scan([body.as_bytes()].into_iter()));
+            let (body, whole) = (body.as_bytes(), [body.as_bytes()]);
+            prop_assert_eq!(scan(body.chunks(size)), scan(whole.into_iter()));
+            prop_assert_eq!(scan_for(None, body.chunks(size)), scan_for(None, whole.into_iter()));
         }
     }
 }

@@ -58,11 +58,11 @@ pub(super) fn charset(line: Option<usize>, what: impl Into<String>) -> Malformed
 
 /// `block` is the header block from line `first_line` on; `line` of it is neither field nor fold.
 pub(super) fn header_line(block: &[u8], first_line: usize, line: usize, text: String) -> Malformed {
-    let before = lines(block).nth(line.saturating_sub(first_line).wrapping_sub(1));
+    let before = (line - first_line.min(line))
+        .checked_sub(1)
+        .and_then(|nth| lines(block).nth(nth));
     let looks_blank = before.is_some_and(|l| without_line_end(l).trim_ascii().is_empty());
-    let advice = if memchr::memchr(b'\n', block).is_none() && memchr::memchr(b'\r', block).is_some() {
-        "The lines of this file end in a bare CR; end them in CRLF or LF.".to_owned()
-    } else if line == first_line {
+    let advice = if line == first_line {
         HOW_A_FILE_LOOKS.to_owned()
     } else if looks_blank {
         format!(
@@ -82,6 +82,18 @@ pub(super) fn header_line(block: &[u8], first_line: usize, line: usize, text: St
         ),
         text: Some(text),
         ..malformed("header-line", "", advice)
+    }
+}
+
+pub(super) fn bare_cr(text: &[u8]) -> Malformed {
+    Malformed {
+        line: Some(1),
+        text: Some(shown(text)),
+        ..malformed(
+            "header-line",
+            "The lines of the file end in a bare CR, so all of it is one line.",
+            "End the lines in CRLF or LF.",
+        )
     }
 }
 

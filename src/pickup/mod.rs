@@ -1,8 +1,8 @@
 //! Floor 2: reading what an application wrote. A file's bytes → [`Submission`], or [`Malformed`] in words.
 //!
-//! [`read()`] is the whole of it; the other modules are its steps, in this order: [`text`] (how bytes become text),
-//! [`split`] (where the header block ends), [`envelope`] (who it is from and for), [`layout`] (what the header says
-//! of the message), [`body`] with [`dots`] and [`closing`] (one pass over the rest), [`malformed`] (the words).
+//! [`read()`] is the whole of it; the other modules are its steps, in this order: `text` (how bytes become text),
+//! `split` (where the header block ends), `envelope` (who it is from and for), `layout` (what the header says
+//! of the message), `body` with `dots` and `closing` (one pass over the rest), `malformed` (the words).
 //! [`names`] tells which files are no messages at all.
 //!
 //! Reads through [`ReadAt`](crate::mail::ReadAt) only and writes nothing; runs on any thread; keeps the header block

@@ -122,6 +122,10 @@ fn read_text(
     };
     let header = match Header::read(&head, start, rules) {
         Ok(header) => header,
+        Err(malformed) if malformed.rule == "header-line" && !is_last_line(&head.bytes, &malformed) => {
+            // A whole line that is no header does not come right by what may follow.
+            return Ok(Reading::refused(Completeness::Complete, malformed));
+        }
         Err(malformed) => return Ok(Reading::refused(completeness, malformed)),
     };
     let boundary = header.boundary().map(str::to_owned);
@@ -145,6 +149,12 @@ fn read_text(
         incomplete,
         transcoded: None,
     })
+}
+
+/// Whether the line to blame is the last one and has no line end yet: its writer may be in the middle of it.
+fn is_last_line(head: &[u8], malformed: &Malformed) -> bool {
+    let ends = head.iter().filter(|b| **b == b'\n').count();
+    malformed.line == Some(ends + 1)
 }
 
 /// One pass over what follows the header block.
@@ -179,6 +189,9 @@ struct Header {
 impl Header {
     fn read(head: &Head, start: usize, rules: &ReadRules) -> Result<Self, Malformed> {
         let whole = head.bytes.get(start..head.header_end).unwrap_or_default();
+        if has_only_bare_cr(whole) {
+            return Err(malformed::bare_cr(whole));
+        }
         let mbox_line = mbox_line_len(whole);
         let block = whole.get(mbox_line..).unwrap_or_default();
         let first_line = 1 + usize::from(mbox_line > 0);
@@ -239,7 +252,7 @@ impl Header {
                 eight_bit_header: self.facts.eight_bit,
                 eight_bit_body: body.eight_bit,
                 longest_line: self.facts.longest.max(body.longest),
-                wire_size: self.facts.wire + EMPTY_LINE + judged.wire,
+                wire_size: self.facts.wire + EMPTY_LINE + judged.wire + body.bare_crs,
             },
             internet_message_id: self.facts.internet_message_id,
             hops: self.facts.hops,
@@ -267,6 +280,14 @@ impl Header {
             });
         }
     }
+}
+
+/// No line end at all, but a CR inside the text (not one that a LF may still follow).
+fn has_only_bare_cr(block: &[u8]) -> bool {
+    let inside = block.get(..block.len().saturating_sub(1)).unwrap_or_default();
+    !block.ends_with(b"\n")
+        && memchr::memchr(b'\n', inside).is_none()
+        && memchr::memchr(b'\r', inside).is_some()
 }
 
 /// CRLF between header and body.

@@ -40,7 +40,8 @@ pub struct Layout {
     pub leading: Range<u64>,
     /// The header block without its blank line. Fields to leave out while sending (Bcc) are in `omit`.
     pub header: Range<u64>,
-    /// Whole fields, folds and line ends included, that are never sent; ascending, inside `header`.
+    /// What is never sent: whole fields, folds and line ends included, and non-breaking spaces around field names;
+    /// ascending, inside `header`.
     pub omit: Vec<Range<u64>>,
     /// The body, after the blank line and before an end marker.
     pub body: Range<u64>,
@@ -56,7 +57,8 @@ pub struct Layout {
     pub eight_bit_body: bool,
     /// The longest line in bytes without its line end, header and body.
     pub longest_line: u64,
-    /// Bytes of header (without `omit`) and body with CRLF line ends, dots as meant, nothing added: for SIZE.
+    /// Bytes of header (without `omit`), empty line and body with CRLF line ends, dots as meant, nothing added: for
+    /// SIZE. A bare CR in the body counts as a line end.
     pub wire_size: u64,
 }
 
@@ -126,7 +128,7 @@ pub enum Completeness {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
     /// Short name of the rule for `.BDP` and the log: `no-sender`, `no-recipient`, `header-line`, `charset`,
-    /// `too-large`, `incomplete`, `header-too-large`.
+    /// `too-large`, `incomplete`, `header-too-large`, `too-many-recipients`.
     pub rule: &'static str,
     /// Line of the file, from 1, if one is to blame.
     pub line: Option<usize>,

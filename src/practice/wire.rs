@@ -176,3 +176,35 @@ impl Write for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn replies_to_a_pipelined_group_leave_together() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_alive, stop) = crossbeam_channel::bounded(0);
+        let mut wire = Wire::new(listener.accept().unwrap().0, Duration::ZERO, stop);
+        client.write_all(b"one\r\ntwo\r\nthree\n").unwrap();
+        // one read fetches what has come; the rest may need another
+        assert_eq!(wire.line().unwrap().text, b"one");
+        wire.queue().extend_from_slice(b"1");
+        let more = wire.has_more();
+        assert_eq!(wire.line().unwrap().text, b"two");
+        assert_eq!(
+            wire.output.is_empty(),
+            !more,
+            "kept back only while the client has sent more"
+        );
+        wire.queue().extend_from_slice(b"2");
+        let last = wire.line().unwrap();
+        assert!(last.bare_lf && last.text == b"three");
+        wire.flush().unwrap();
+        let mut got = [0; 2];
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"12");
+    }
+}

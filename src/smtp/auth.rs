@@ -87,7 +87,8 @@ fn refused_status(reply: &Reply) -> EnhancedStatus {
     }
 }
 
-/// The mechanism of the settings, or the strongest that is offered. A token is no password: XOAUTH2 only when asked for.
+/// The mechanism of the settings, or the strongest that is offered. A token is no password: XOAUTH2 only when asked
+/// for.
 fn choose(wanted: Option<Mechanism>, offers: &Offers) -> Result<Mechanism, String> {
     let candidates = match &wanted {
         Some(mechanism) => std::slice::from_ref(mechanism),

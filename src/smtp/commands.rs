@@ -83,16 +83,19 @@ pub(super) fn wire_form<'a>(address: &'a Address, offers: &Offers) -> Result<Cow
             format!("{address} has letters beyond ASCII before the @, and the host does not offer SMTPUTF8");
         return failed(6, 7, words);
     }
-    match idna::domain_to_ascii(address.domain()) {
-        Ok(domain) if !domain.is_empty() => Ok(Cow::Owned(format!("{}@{domain}", address.local_part()))),
-        _ => failed(
-            1,
-            2,
-            format!(
+    // The mapping to A-labels knows characters that become a space or a bracket, so the result is judged as an address.
+    let mapped = idna::domain_to_ascii(address.domain())
+        .ok()
+        .and_then(|domain| address.at_domain(&domain).ok());
+    match mapped {
+        Some(mapped) => Ok(Cow::Owned(mapped.as_str().to_owned())),
+        None => {
+            let words = format!(
                 "{} is not a valid internationalized domain name",
                 address.domain()
-            ),
-        ),
+            );
+            failed(1, 2, words)
+        }
     }
 }
 
@@ -182,7 +185,13 @@ mod tests {
             form("dörte@bücher.example", &everything()).as_deref(),
             Ok("dörte@bücher.example")
         );
-        assert_eq!(form("a@\u{feff}.example", &plain), Err("5.1.2".into()));
+        for hostile in ["\u{feff}.example", "x\u{ff1e}\u{3000}y.example", "a\u{3000}b"] {
+            assert_eq!(
+                form(&format!("a@{hostile}"), &plain),
+                Err("5.1.2".into()),
+                "{hostile:?}"
+            );
+        }
         let nothing = Address::unroutable("what?");
         assert_eq!(
             wire_form(&nothing, &plain).unwrap_err().status.to_string(),

@@ -1,7 +1,7 @@
 //! From nothing to a session: TCP → (TLS) → greeting → EHLO or HELO → STARTTLS → EHLO → AUTH.
 //!
-//! Reads and writes one socket, a second one when opportunistic TLS fails. Blocks the session's thread; every step has a
-//! deadline. Not here: which host, and what follows for its queue (`route`, `engine`).
+//! Reads and writes one socket, a second one when opportunistic TLS fails. Blocks the session's thread; every step has
+//! a deadline. Not here: which host, and what follows for its queue (`route`, `engine`).
 
 use std::net::TcpStream;
 
@@ -280,7 +280,10 @@ fn bare(name: &str) -> &str {
 
 /// What can stand in EHLO: an A-label, never a space or a line end.
 fn helo_name(name: &str) -> String {
-    let ascii = idna::domain_to_ascii(name).unwrap_or_else(|_| name.to_owned());
+    let ascii = match name.is_ascii() {
+        true => name.to_owned(),
+        false => idna::domain_to_ascii(name).unwrap_or_else(|_| name.to_owned()),
+    };
     let shown: String = ascii.chars().filter(char::is_ascii_graphic).collect();
     if shown.is_empty() {
         "localhost".to_owned()

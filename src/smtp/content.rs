@@ -49,7 +49,11 @@ pub struct Abilities {
 
 impl Abilities {
     /// Files of our own take everything.
-    pub const DROP: Self = Self { eight_bit: true, utf8_headers: true, max_line: usize::MAX };
+    pub const DROP: Self = Self {
+        eight_bit: true,
+        utf8_headers: true,
+        max_line: usize::MAX,
+    };
 
     fn seven_bit_body(self) -> bool {
         !self.eight_bit
@@ -93,8 +97,7 @@ impl<'a> Content<'a> {
             stamps,
             can,
             recode,
-            // two for the blank line, which is neither header nor body
-            size: layout.wire_size + stamped as u64 + 2,
+            size: layout.wire_size + stamped as u64,
             eight_bit: layout.eight_bit_header || layout.eight_bit_body || !stamps_ascii,
         };
         if recode {
@@ -106,7 +109,8 @@ impl<'a> Content<'a> {
         Ok(content)
     }
 
-    /// Bytes without dot-stuffing, for `SIZE=`: counted when something is re-encoded, else the layout's word.
+    /// Bytes without dot-stuffing, for `SIZE=`: counted when something is re-encoded, else what the layout says,
+    /// which is exact but for carriage returns that stand alone in the body.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -144,14 +148,16 @@ impl<'a> Content<'a> {
             wire.text(stamp.as_bytes())?;
         }
         let mut block = self.block();
+        wire.rules = Rules::HEADER;
         for range in self.header_ranges() {
-            wire.rules = Rules::HEADER;
             each_block(self.source, range, &mut block, |bytes| wire.text(bytes))?;
-            wire.end_line()?;
         }
+        wire.end_line()?;
         wire.text(b"\r\n")?;
         wire.rules = self.body_rules();
-        each_block(self.source, self.layout.body.clone(), &mut block, |bytes| wire.text(bytes))
+        each_block(self.source, self.layout.body.clone(), &mut block, |bytes| {
+            wire.text(bytes)
+        })
     }
 
     fn block(&self) -> Vec<u8> {
@@ -159,13 +165,21 @@ impl<'a> Content<'a> {
     }
 
     fn body_rules(&self) -> Rules {
-        Rules { unstuff: self.layout.dots.stuffed, ..Rules::BODY }
+        Rules {
+            unstuff: self.layout.dots.stuffed,
+            ..Rules::BODY
+        }
     }
 
-    /// What is left of the header block when `omit` is taken out.
+    /// What is left of the header block when `omit` is taken out: whole fields, and bytes inside of fields.
     fn header_ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         let header = self.layout.header.clone();
-        let ends = self.layout.omit.iter().cloned().chain(std::iter::once(header.end..header.end));
+        let ends = self
+            .layout
+            .omit
+            .iter()
+            .cloned()
+            .chain(std::iter::once(header.end..header.end));
         let mut from = header.start;
         ends.filter_map(move |hole| {
             let kept = from..hole.start.min(header.end);

@@ -11,9 +11,9 @@
 //! Reads and writes one socket (and reads a password, when there is AUTH). Everything blocks the calling thread, and
 //! every step has an absolute deadline. A host can be hostile: replies, lines, dialogues and waits are bounded.
 //!
-//! Reading order: [`Peer`], `connect`, [`Session`], `transaction`, then the means: `chat` (commands and replies, recorded in
-//! the `dialogue`), `commands`, `offers`, `auth` with `secret`, `verdict`; below them `wire`, `tls`, `timed`, `reply`. [`content`] makes the
-//! bytes that a [`Body`] stands for.
+//! Reading order: [`Peer`], `connect`, [`Session`], `transaction`, then the means: `chat` (commands and replies, recorded
+//! in the `dialogue`), `commands`, `offers`, `auth` with `secret`, `verdict`, `upload`; below them `wire`, `tls`, `timed`,
+//! `reply`. [`content`] makes the bytes that a [`Body`] stands for.
 
 mod auth;
 mod body;

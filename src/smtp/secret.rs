@@ -168,4 +168,21 @@ mod tests {
             assert!(began.elapsed() < Duration::from_secs(10));
         }
     }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn no_child_of_a_hanging_command_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let script = format!("sleep 60 & echo $! > {}; wait", file.display());
+        run(&sh(&script), Duration::from_millis(500)).unwrap_err();
+        let pid = std::fs::read_to_string(&file).unwrap();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let lives = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+        let until = Instant::now() + Duration::from_secs(5);
+        while lives() && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        assert!(!lives());
+    }
 }

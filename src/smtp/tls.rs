@@ -1,7 +1,8 @@
 //! TLS for the client: who is trusted, the handshake, the stream (RFC 3207, RFC 8314).
 //!
-//! Reads the CA file or the system's roots, these once and only when a certificate is to be judged. Reads and writes one
-//! socket, driven by hand so that every system call meets the deadline of [`Timed`]. Shared by all session threads.
+//! Reads the CA file or the system's roots, these once and only when a certificate is to be judged. Reads and writes
+//! one socket, driven by hand so that every system call meets the deadline of [`Timed`]. The context is shared by all
+//! session threads.
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -271,7 +272,8 @@ fn words(error: &Error) -> String {
             shown_names(presented),
             expected.to_str()
         ),
-        Cert::UnknownIssuer => {
+        // An authority may have the name of a trusted one and another key.
+        Cert::UnknownIssuer | Cert::BadSignature => {
             "its certificate is not signed by an authority that is trusted here (tls_ca_file)".to_owned()
         }
         other => format!("its certificate is not valid ({other})"),

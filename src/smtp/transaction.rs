@@ -1,8 +1,11 @@
 //! One transaction: MAIL, RCPT …, then DATA or BDAT, and what each reply means for whom.
 //!
-//! With PIPELINING (RFC 2920) the commands leave in one write with a short message behind them; the replies are read in the
-//! order of the commands. A step ends early with a [`Stop`]; [`Exchange::run`] turns that into outcomes for all who
-//! have none yet. Reads and writes one socket, on the session's thread.
+//! With PIPELINING (RFC 2920) the commands leave in one write with a short message behind them; the replies are read
+//! in the order of the commands. A step ends early with a [`Stop`]; [`Exchange::run`] turns that into outcomes for all
+//! who have none yet. Reads and writes one socket, on the session's thread.
+
+mod envelope;
+mod message;
 
 use std::borrow::Cow;
 
@@ -11,16 +14,12 @@ use super::chat::Chat;
 use super::commands;
 use super::offers::Offers;
 use super::reply::Reply;
-use super::upload::{ChunkUpload, DataUpload, Halt, end_mark};
-use super::verdict::{Stage, is_too_many, judge, judge_broken};
+use super::verdict::{Stage, judge, judge_broken};
 use super::wire::Broken;
 use crate::mail::{EnhancedStatus, Outcome, Verdict};
 
 /// A message up to this size is made in memory before the first command, so that trouble of our disk costs nothing.
 const WHOLE: u64 = 64 * 1024;
-/// Commands wait for their replies when more than this is on its way: a host that answers while we write must
-/// never find both pipes full.
-const GROUP: usize = 16 * 1024;
 
 /// Buffers that live as long as the session.
 #[derive(Default)]
@@ -179,221 +178,6 @@ impl<'a> Exchange<'a> {
             (false, _) => self.data(),
         }
     }
-
-    // ── the envelope ──
-
-    /// MAIL and all RCPT are queued; with PIPELINING the replies to the last group are still to be read.
-    fn envelope(&mut self, sender: Option<&str>) -> Result<(), Stop> {
-        let utf8 = self.offers.smtputf8
-            && (self.tx.utf8
-                || self.tx.sender.is_some_and(commands::needs_utf8)
-                || self
-                    .tx
-                    .recipients
-                    .iter()
-                    .any(|recipient| commands::needs_utf8(&recipient.address)));
-        let mail = commands::mail(sender, self.tx, self.body, utf8, self.offers);
-        self.ask(&mail)?;
-        let mut line = std::mem::take(&mut self.buffers.line);
-        for place in 0..self.going.len() {
-            if self.mail_refused {
-                break;
-            }
-            let Some((index, address)) = self.going.get(place) else {
-                break;
-            };
-            if let Some(recipient) = self.tx.recipients.get(*index) {
-                commands::rcpt(&mut line, address, recipient, self.offers);
-            }
-            self.ask(&line)?;
-        }
-        self.buffers.line = line;
-        Ok(())
-    }
-
-    fn ask(&mut self, line: &str) -> Result<(), Stop> {
-        self.chat.queue(line);
-        self.asked += 1;
-        if !self.offers.pipelining || self.chat.queued() >= GROUP {
-            self.flush();
-            self.read_envelope_replies()?;
-        }
-        Ok(())
-    }
-
-    fn read_envelope_replies(&mut self) -> Result<(), Stop> {
-        while self.answered < self.asked {
-            self.waiting_for = match self.answered {
-                0 => "the reply to MAIL",
-                _ => "the reply to RCPT",
-            };
-            let reply = self.chat.reply()?;
-            match self.answered {
-                0 => self.on_mail(&reply)?,
-                place => self.on_rcpt(place - 1, &reply)?,
-            }
-            self.answered += 1;
-        }
-        Ok(())
-    }
-
-    fn on_mail(&mut self, reply: &Reply) -> Result<(), Stop> {
-        self.stay_in_step(Stage::Mail, reply)?;
-        if !reply.is_positive() {
-            self.mail_refused = true;
-            self.settle(&judge(Stage::Mail, reply, self.host));
-        }
-        Ok(())
-    }
-
-    fn on_rcpt(&mut self, place: usize, reply: &Reply) -> Result<(), Stop> {
-        self.stay_in_step(Stage::Recipient, reply)?;
-        if self.mail_refused {
-            return Ok(());
-        }
-        if reply.is_positive() {
-            self.accepted += 1;
-            return Ok(());
-        }
-        if let Some((index, _)) = self.going.get(place) {
-            if self.accepted > 0 && is_too_many(reply) {
-                self.left_over.push(*index);
-            }
-            set(
-                &mut self.outcomes,
-                *index,
-                judge(Stage::Recipient, reply, self.host),
-            );
-        }
-        Ok(())
-    }
-
-    // ── the message ──
-
-    /// A short message as one BDAT, behind the commands that wait.
-    fn one_chunk(&mut self) -> Result<(), Stop> {
-        let content = std::mem::take(&mut self.buffers.content);
-        self.chat.queue(&format!("BDAT {} LAST", content.len()));
-        self.chat.queue_content(&content);
-        self.buffers.content = content;
-        self.flush();
-        self.content_sent = self.write_failed.is_none();
-        self.read_envelope_replies()?;
-        self.end_of_message()
-    }
-
-    /// A long one, chunk after chunk.
-    fn chunks(&mut self) -> Result<(), Stop> {
-        self.flush();
-        self.read_envelope_replies()?;
-        if self.accepted == 0 || self.write_failed.is_some() {
-            return self.after_failed_write();
-        }
-        self.waiting_for = "the reply to BDAT";
-        let mut upload = ChunkUpload::new(self.chat, self.offers.pipelining);
-        let written = self.body.write_plain(&mut upload);
-        let halt = match written {
-            Err(error) if upload.halt.is_none() => return Err(Stop::Disk(error)),
-            Err(_) => upload.drain(),
-            Ok(()) => upload.finish(),
-        };
-        self.after_upload(halt)
-    }
-
-    fn data(&mut self) -> Result<(), Stop> {
-        self.chat.queue("DATA");
-        self.flush();
-        self.read_envelope_replies()?;
-        self.waiting_for = "the reply to DATA";
-        let reply = self.chat.reply()?;
-        self.stay_in_step(Stage::Content, &reply)?;
-        if reply.code != 354 {
-            self.settle(&judge(Stage::Content, &reply, self.host));
-            return Ok(());
-        }
-        if self.accepted == 0 {
-            return self.empty_message();
-        }
-        if self.write_failed.is_some() {
-            return self.after_failed_write();
-        }
-        if !self.is_short() {
-            let mut upload = DataUpload::new(self.chat);
-            let written = self.body.write_data(&mut upload);
-            let halt = match written {
-                Err(error) if upload.halt.is_none() => return Err(Stop::Disk(error)),
-                Err(_) => upload.halt,
-                Ok(()) => upload.finish(),
-            };
-            self.waiting_for = "the reply to the message";
-            return self.after_upload(halt);
-        }
-        let content = std::mem::take(&mut self.buffers.content);
-        let end = end_mark(&content, *b"\r\n");
-        self.chat.queue_content(&content);
-        self.buffers.content = content;
-        if end.len() > 3 {
-            self.chat.queue("");
-        }
-        self.chat.queue(".");
-        self.flush();
-        self.content_sent = self.write_failed.is_none();
-        self.end_of_message()
-    }
-
-    /// The host said 354 although it took no recipient: an empty message ends that (RFC 2920 §3.1). Its reply counts for nobody.
-    fn empty_message(&mut self) -> Result<(), Stop> {
-        self.chat.queue(".");
-        self.flush();
-        self.waiting_for = "the reply to the message";
-        let reply = self.chat.last_reply()?;
-        self.stay_in_step(Stage::Content, &reply)
-    }
-
-    fn after_upload(&mut self, halt: Option<Halt>) -> Result<(), Stop> {
-        match halt {
-            None => self.content_sent = true,
-            Some(Halt::Broken(broken)) => self.write_failed = Some(broken),
-            Some(Halt::Refused(reply)) => {
-                self.stay_in_step(Stage::Content, &reply)?;
-                self.settle(&judge(Stage::Content, &reply, self.host));
-                return Ok(());
-            }
-        }
-        self.end_of_message()
-    }
-
-    /// The reply that decides for all who were accepted.
-    fn end_of_message(&mut self) -> Result<(), Stop> {
-        if self.write_failed.is_some() {
-            return self.after_failed_write();
-        }
-        self.waiting_for = "the reply to the message";
-        let reply = self.chat.last_reply()?;
-        self.stay_in_step(Stage::Content, &reply)?;
-        self.ended_well = reply.is_positive();
-        if self.accepted > 0 {
-            self.settle(&judge(Stage::Content, &reply, self.host));
-        }
-        Ok(())
-    }
-
-    /// We could not write to the end; perhaps the host said why. A positive reply cannot be meant for half a message.
-    fn after_failed_write(&mut self) -> Result<(), Stop> {
-        let Some(broken) = self.write_failed.clone() else {
-            return Ok(());
-        };
-        match self.chat.words_after_failed_write() {
-            Some(reply) => {
-                self.stay_in_step(Stage::Content, &reply)?;
-                self.settle(&judge(Stage::Content, &reply, self.host));
-                Ok(())
-            }
-            None => Err(broken.into()),
-        }
-    }
-
-    // ── the end ──
 
     /// Sends what is queued. A failure is only noted: the host may have said why, so its replies are read first.
     fn flush(&mut self) {

@@ -1,7 +1,7 @@
 //! A long message on its way: [`Body`](super::Body) writes in here, blocks go out there.
 //!
-//! As DATA in blocks, or as BDAT chunks (RFC 3030). Memory: one block. Errors of the socket are kept aside, so that they are told
-//! apart from errors of the body's own disk. Runs on the session's thread.
+//! As DATA in blocks, or as BDAT chunks (RFC 3030). Memory: one block. Errors of the socket are kept aside, so that
+//! they are told apart from errors of the body's own disk. Runs on the session's thread.
 
 use std::io;
 
@@ -20,6 +20,14 @@ pub(super) enum Halt {
     Broken(Broken),
     /// A chunk was refused.
     Refused(Reply),
+}
+
+/// How an upload ended.
+#[derive(Debug)]
+pub(super) struct Uploaded {
+    /// The last byte has left: the host may have the whole message.
+    pub whole: bool,
+    pub halt: Option<Halt>,
 }
 
 /// DATA after the 354.
@@ -44,14 +52,17 @@ impl<'a> DataUpload<'a> {
     }
 
     /// The final period, and what still waits before it.
-    pub fn finish(mut self) -> Option<Halt> {
+    pub fn finish(mut self) -> Uploaded {
         let end = end_mark(&self.block, self.tail);
         self.total += self.block.len() as u64;
         self.block.extend_from_slice(end);
         self.send_block();
         self.chat.dialogue.content(self.total);
         self.chat.dialogue.sent(".");
-        self.halt
+        Uploaded {
+            whole: self.halt.is_none(),
+            halt: self.halt,
+        }
     }
 
     fn send_block(&mut self) {
@@ -115,13 +126,17 @@ impl<'a> ChunkUpload<'a> {
     }
 
     /// Sends the last chunk. What is unread afterwards is the reply to it, unless the upload halted.
-    pub fn finish(mut self) -> Option<Halt> {
+    pub fn finish(mut self) -> Uploaded {
         self.send_chunk(" LAST");
+        let whole = self.halt.is_none();
         self.read_replies(1);
-        self.halt
+        Uploaded {
+            whole,
+            halt: self.drain(),
+        }
     }
 
-    /// Reads what the host still has to say to chunks before one that it refused; the transaction is over anyway.
+    /// When a chunk was refused, reads what the host still has to say to those behind it; the transaction is over.
     pub fn drain(mut self) -> Option<Halt> {
         while self.unanswered > 0 && matches!(self.halt, Some(Halt::Refused(_))) {
             self.unanswered -= 1;

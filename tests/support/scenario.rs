@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! about.md       one paragraph: what a user would do and see
-//! mailroot.toml  settings; {SMTP_PORT} {DNS_ADDR} {CA_FILE} {TMP} are filled in
+//! mailroot.toml  settings; {SMTP_PORT} {DNS_ADDR} {CA_FILE} {SCENARIO} {TMP} are filled in
 //! host.talk      what the remote host on 127.0.0.1 does; host2.talk: a second one on 127.0.0.2, same port
 //! zone           what DNS knows (optional)
 //! pickup/        the files that an application puts; also looked for in spool-fixtures/pickup/
@@ -77,6 +77,7 @@ pub struct Run {
 }
 
 type Step = Result<(), String>;
+type Condition = Box<dyn Fn(&Run) -> bool>;
 
 impl Run {
     /// Starts hosts and DNS and writes the settings; mailroot itself is started by a step.
@@ -149,11 +150,14 @@ impl Run {
             .replace("{SMTP_PORT}", &port)
             .replace("{DNS_ADDR}", &dns)
             .replace("{CA_FILE}", &ca_file)
+            .replace("{SCENARIO}", &self.folder.display().to_string())
             .replace("{TMP}", &place);
         fs::write(self.root.join("mailroot.toml"), text).unwrap();
         self.known.texts = vec![
             (place, "{TMP}".to_owned()),
+            (self.folder.display().to_string(), "{SCENARIO}".to_owned()),
             (format!(":{port}"), ":{SMTP_PORT}".to_owned()),
+            (format!("port {port}"), "port {SMTP_PORT}".to_owned()),
             (dns, "{DNS_ADDR}".to_owned()),
             (env!("CARGO_PKG_VERSION").to_owned(), "{VERSION}".to_owned()),
         ];
@@ -331,7 +335,7 @@ impl Run {
         ))
     }
 
-    fn condition(&self, words: &[&str]) -> Result<Box<dyn Fn(&Self) -> bool>, String> {
+    fn condition(&self, words: &[&str]) -> Result<Condition, String> {
         let number = |n: &str| n.parse::<usize>().map_err(|_| format!("{n} is no number"));
         Ok(match words {
             ["queue-empty"] => Box::new(|run| {
@@ -344,6 +348,10 @@ impl Run {
             ["connections", n] => {
                 let n = number(n)? as u64;
                 Box::new(move |run| run.hosts.iter().map(|h| h.counts().connections).sum::<u64>() >= n)
+            }
+            ["commands", n] => {
+                let n = number(n)? as u64;
+                Box::new(move |run| run.hosts.iter().map(|h| h.counts().commands).sum::<u64>() >= n)
             }
             ["drop", n] => {
                 let n = number(n)?;
@@ -457,9 +465,9 @@ impl Run {
             "bad" => self.contents("Badmail", "BAD", |t| known.message(t)),
             "bdr" => self.contents("Badmail", "BDR", |t| known.note(t)),
             "bdp" => self.contents("Badmail", "BDP", |t| known.note(t)),
-            "env" => self.contents("Queue", "ENV", |t| known.note(t)),
-            "ltr" => self.contents("Queue", "LTR", |t| known.note(t)),
-            "rtr" => self.contents("Queue", "RTR", |t| known.note(t)),
+            "env" => self.notes("ENV"),
+            "ltr" => self.notes("LTR"),
+            "rtr" => self.notes("RTR"),
             "out" => known.note(&self.out),
             "log" => {
                 let log = known.note(&self.whole_log());
@@ -481,6 +489,23 @@ impl Run {
             self.log,
             self.service.as_ref().map(Running::stderr).unwrap_or_default()
         )
+    }
+
+    /// Files of Queue that are text with LF line ends.
+    fn notes(&self, extension: &str) -> String {
+        let files = tree::with_extension(&self.root, "Queue", extension);
+        let shown = files.iter().map(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let text = fs::read_to_string(file).unwrap_or_default();
+            format!(
+                "== Queue/{}\n{}",
+                super::stable::file_name(&name),
+                self.known.note(&text)
+            )
+        });
+        let mut all: Vec<String> = shown.collect();
+        all.sort();
+        all.concat()
     }
 
     fn contents(&self, folder: &str, extension: &str, stable: impl Fn(&str) -> String) -> String {

@@ -23,7 +23,12 @@ impl Known {
                 text = text.replace(&boundary, "BOUNDARY");
             }
         }
-        scan(&text, false)
+        // how a file was judged complete is decided by its file system
+        let lines = text.split_inclusive('\n').map(|line| {
+            let line = replace_between(line, "evidence=\"", "\"", "EVIDENCE");
+            replace_between(&line, " complete: ", "\n", "EVIDENCE")
+        });
+        scan(&lines.collect::<String>(), false)
     }
 
     /// Log, transcript and report text: durations too.
@@ -35,6 +40,16 @@ impl Known {
 /// A file name of the tree: `ID`, `ID-1`, `ID@NODE`, and the digest in the name of a derived message.
 pub fn file_name(name: &str) -> String {
     scan(name, false)
+}
+
+fn replace_between(line: &str, begin: &str, end: &str, word: &str) -> String {
+    let found = line
+        .split_once(begin)
+        .and_then(|(before, rest)| Some((before, rest.find(end)?, rest)));
+    match found {
+        Some((before, at, rest)) => format!("{before}{begin}{word}{}", &rest[at..]),
+        None => line.to_owned(),
+    }
 }
 
 fn boundaries(text: &str) -> Vec<String> {
@@ -75,8 +90,7 @@ fn scan(text: &str, durations: bool) -> String {
 }
 
 fn find(rest: &str, now: jiff::Timestamp, durations: bool) -> Option<(usize, Cow<'static, str>)> {
-    ulid(rest)
-        .map(|n| (n, "ID".into()))
+    id(rest)
         .or_else(|| node(rest))
         .or_else(|| date(rest, now).map(|n| (n, "DATE".into())))
         .or_else(|| size(rest))
@@ -88,11 +102,20 @@ fn find(rest: &str, now: jiff::Timestamp, durations: bool) -> Option<(usize, Cow
         })
 }
 
-fn ulid(rest: &str) -> Option<usize> {
+/// `ID`, and `ID-SET` for the name of a Drop file, whose eight digits come from the ULID and the recipients.
+fn id(rest: &str) -> Option<(usize, Cow<'static, str>)> {
     let head = rest.get(..26)?;
     let crockford = |b: u8| b.is_ascii_digit() || (b.is_ascii_uppercase() && !b"ILOU".contains(&b));
-    let ends = !rest[26..].starts_with(|c: char| c.is_ascii_alphanumeric());
-    (head.bytes().all(crockford) && head.as_bytes()[0] <= b'7' && ends).then_some(26)
+    let ends = |tail: &str| !tail.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if !head.bytes().all(crockford) || head.as_bytes()[0] > b'7' || !ends(&rest[26..]) {
+        return None;
+    }
+    let digits = rest[26..].strip_prefix('-').and_then(|tail| tail.get(..8));
+    let hex = |b: u8| b.is_ascii_digit() || (b'A'..=b'F').contains(&b);
+    if digits.is_some_and(|d| d.bytes().all(hex)) && ends(&rest[35..]) {
+        return Some((35, "ID-SET".into()));
+    }
+    Some((26, "ID".into()))
 }
 
 /// `@HOST-AB12.EML` in a file name, `HOST-AB12` of this machine elsewhere.
@@ -102,18 +125,28 @@ fn node(rest: &str) -> Option<(usize, Cow<'static, str>)> {
         let taken = length > 5 && name.as_bytes()[length - 5] == b'-' && name[length..].starts_with('.');
         return taken.then(|| (length + 1, "@NODE".into()));
     }
-    let host = rustix::system::uname()
+    let machine = rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .to_uppercase();
-    let shown: String = host
+    let machine: String = machine
+        .split('.')
+        .next()
+        .unwrap_or_default()
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .collect();
-    let tail = rest.strip_prefix(shown.as_str())?.strip_prefix('-')?;
-    let four = tail.get(..4)?;
-    let fits = four.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-    fits.then(|| (shown.len() + 5, "NODE".into()))
+    // the second is the first label of `server.hostname` in the scenarios
+    for host in [machine.as_str(), "MAIL"] {
+        let four = rest
+            .strip_prefix(host)
+            .and_then(|r| r.strip_prefix('-'))
+            .and_then(|r| r.get(..4));
+        if four.is_some_and(|f| f.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())) {
+            return Some((host.len() + 5, "NODE".into()));
+        }
+    }
+    None
 }
 
 /// Dates of RFC 5322 and RFC 3339 that are within ten days of now; a date out of an input file stays.
@@ -163,9 +196,11 @@ fn shaped<'t>(rest: &'t str, shape: &str) -> Option<&'t str> {
 
 /// `SIZE=123`, `123 bytes`: they change with the length of a date or a port.
 fn size(rest: &str) -> Option<(usize, Cow<'static, str>)> {
-    if let Some(number) = rest.strip_prefix("SIZE=") {
-        let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
-        return (digits > 0).then(|| (5 + digits, "SIZE=N".into()));
+    for name in ["SIZE=3D", "SIZE=", "size=", "BDAT "] {
+        if let Some(number) = rest.strip_prefix(name) {
+            let digits = number.find(|c: char| !c.is_ascii_digit()).unwrap_or(number.len());
+            return (digits > 0).then(|| (name.len() + digits, format!("{name}N").into()));
+        }
     }
     let digits = rest.find(|c: char| !c.is_ascii_digit())?;
     for unit in [" bytes", " octets"] {

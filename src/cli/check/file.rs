@@ -111,15 +111,21 @@ fn verdict(name: &str, meta: &Metadata, read: &Read, config: &Config, out: &mut 
                 .to_owned(),
             Fate::NotTaken,
         ),
-        (_, Err(malformed)) => (format!("would go to Badmail: {}", malformed.what), Fate::NotTaken),
-        (Completeness::NoClosingBoundary, Ok(_)) => (
+        (
+            Completeness::NoClosingBoundary,
+            Ok(_)
+            | Err(Malformed {
+                rule: "incomplete", ..
+            }),
+        ) => (
             format!(
                 "would wait {}, then go to Badmail: it ends before the closing boundary of its multipart body",
                 units::show_duration(config.pickup.incomplete_grace)
             ),
             Fate::NotTaken,
         ),
-        (Completeness::Complete, Ok(_)) => ("would be taken".to_owned(), Fate::Taken),
+        (_, Err(malformed)) => (format!("would go to Badmail: {}", malformed.what), Fate::NotTaken),
+        (_, Ok(_)) => ("would be taken".to_owned(), Fate::Taken),
     };
     out.line(&format!("{name} ({size}): {line}"));
     fate
@@ -256,3 +262,6 @@ fn encoding(encoding: Encoding) -> Option<&'static str> {
 fn name_of(file: &Path) -> String {
     shown(file.as_os_str())
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,11 @@ pub(super) fn encode(words: &mut Words, value: &[u8]) {
             b'<' if comments == 0 => angle_address(words, rest),
             b'(' | b')' => {
                 words.raw(&[*first]);
-                comments = if *first == b'(' { comments + 1 } else { comments.saturating_sub(1) };
+                comments = if *first == b'(' {
+                    comments + 1
+                } else {
+                    comments.saturating_sub(1)
+                };
                 1
             }
             b',' | b';' | b':' if comments == 0 => {
@@ -102,7 +106,7 @@ fn mailbox(words: &mut Words, address: &[u8]) {
     match a_labels {
         Some(domain) if local.is_ascii() => words.raw(&[local, b"@", domain.as_bytes()].concat()),
         Some(domain) if !local.is_empty() => {
-            words.word(local);
+            words.inline_word(local);
             words.raw(b"@");
             words.raw(domain.as_bytes());
         }
@@ -116,18 +120,39 @@ mod tests {
 
     fn encoded(value: &str) -> String {
         let field = words::encode(format!("To:{value}\r\n").as_bytes(), false);
-        String::from_utf8(field).unwrap().trim_end().strip_prefix("To:").unwrap().replace("\r\n", "")
+        String::from_utf8(field)
+            .unwrap()
+            .trim_end()
+            .strip_prefix("To:")
+            .unwrap()
+            .replace("\r\n", "")
     }
 
     #[test]
     fn names_comments_and_domains() {
         for (value, expected) in [
-            (" Jörg Müller <j@b.example>", " =?utf-8?Q?J=C3=B6rg_M=C3=BCller?= <j@b.example>"),
-            (" \"Müller, \\\"J\\\"\"<j@b>, a@b", " =?utf-8?Q?M=C3=BCller=2C_=22J=22?= <j@b>, a@b"),
-            (" \"a, (b\" <a@b>, é <c@d>", " \"a, (b\" <a@b>, =?utf-8?Q?=C3=A9?= <c@d>"),
-            (" a@b (Ärger, \\( (ö)) , c@d", " a@b (=?utf-8?Q?=C3=84rger=2C?= \\( (=?utf-8?Q?=C3=B6?=)) , c@d"),
+            (
+                " Jörg Müller <j@b.example>",
+                " =?utf-8?Q?J=C3=B6rg_M=C3=BCller?= <j@b.example>",
+            ),
+            (
+                " \"Müller, \\\"J\\\"\"<j@b>, a@b",
+                " =?utf-8?Q?M=C3=BCller=2C_=22J=22?= <j@b>, a@b",
+            ),
+            (
+                " \"a, (b\" <a@b>, é <c@d>",
+                " \"a, (b\" <a@b>, =?utf-8?Q?=C3=A9?= <c@d>",
+            ),
+            (
+                " a@b (Ärger, \\( (ö)) , c@d",
+                " a@b (=?utf-8?Q?=C3=84rger=2C?= \\( (=?utf-8?Q?=C3=B6?=)) , c@d",
+            ),
             (" <a@bücher.example>", " <a@xn--bcher-kva.example>"),
             (" a@bücher.example, x", " a@xn--bcher-kva.example, x"),
+            (
+                " <é@bücher.example>",
+                " <=?utf-8?Q?=C3=A9?=@xn--bcher-kva.example>",
+            ),
             (" \"é\" ö <a@b>", " =?utf-8?Q?=C3=A9?= =?utf-8?Q?_=C3=B6?= <a@b>"),
             (" grüppe: a@b;", " =?utf-8?Q?gr=C3=BCppe?= : a@b;"),
         ] {
@@ -137,7 +162,9 @@ mod tests {
 
     #[test]
     fn broken_values_end() {
-        for value in ["\"é", "<é", "(é", "\\", "é\\", "\"é\\", ")))é", "<é@", "@é", "é@é@é"] {
+        for value in [
+            "\"é", "<é", "(é", "\\", "é\\", "\"é\\", ")))é", "<é@", "@é", "é@é@é",
+        ] {
             assert!(encoded(value).is_ascii(), "{value}");
         }
     }

@@ -25,9 +25,13 @@ pub(super) fn each_block(
 
 /// Reads once into `block`, as much as there is up to the end of a range that is not empty.
 pub(super) fn fill<'b>(source: &dyn ReadAt, range: Range<u64>, block: &'b mut [u8]) -> io::Result<&'b [u8]> {
-    let want = usize::try_from(range.end - range.start).unwrap_or(usize::MAX).min(block.len());
+    let want = usize::try_from(range.end - range.start)
+        .unwrap_or(usize::MAX)
+        .min(block.len());
     loop {
-        let Some(space) = block.get_mut(..want) else { return Ok(&[]) };
+        let Some(space) = block.get_mut(..want) else {
+            return Ok(&[]);
+        };
         match source.read_at(space, range.start) {
             Ok(0) => return Err(ends_early(range.start)),
             Ok(n) => return block.get(..n.min(want)).ok_or_else(|| ends_early(range.start)),
@@ -42,6 +46,48 @@ fn ends_early(at: u64) -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, words)
 }
 
+/// Some ranges of a source as one text.
+pub(super) struct Joined<'s> {
+    source: &'s dyn ReadAt,
+    /// Where each range begins in the text, and the range; none is empty.
+    ranges: Vec<(u64, Range<u64>)>,
+    len: u64,
+}
+
+impl<'s> Joined<'s> {
+    pub(super) fn new(source: &'s dyn ReadAt, ranges: impl Iterator<Item = Range<u64>>) -> Self {
+        let mut joined = Self {
+            source,
+            ranges: Vec::new(),
+            len: 0,
+        };
+        for range in ranges {
+            let begin = joined.len;
+            joined.len += range.end - range.start;
+            joined.ranges.push((begin, range));
+        }
+        joined
+    }
+}
+
+impl ReadAt for Joined<'_> {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let after = self.ranges.partition_point(|(begin, _)| *begin <= offset);
+        let Some((begin, range)) = after.checked_sub(1).and_then(|i| self.ranges.get(i)) else {
+            return Ok(0);
+        };
+        let from = range.start + (offset - begin);
+        if from >= range.end || buf.is_empty() {
+            return Ok(0);
+        }
+        fill(self.source, from..range.end, buf).map(<[u8]>::len)
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
 /// Gathers short runs, so that a socket sees few writes. Not flushed on drop: after an error nothing more is sent.
 pub(super) struct Sink<'o> {
     out: &'o mut dyn io::Write,
@@ -50,7 +96,10 @@ pub(super) struct Sink<'o> {
 
 impl<'o> Sink<'o> {
     pub(super) fn new(out: &'o mut dyn io::Write, expected: usize) -> Self {
-        Self { out, held: Vec::with_capacity(expected.min(BLOCK)) }
+        Self {
+            out,
+            held: Vec::with_capacity(expected.min(BLOCK)),
+        }
     }
 
     /// Writes what is held; must be called last.

@@ -39,7 +39,11 @@ struct SoftLine<W> {
 
 impl<W: Write> SoftLine<W> {
     fn new(out: W) -> Self {
-        Self { out, line: Vec::with_capacity(2 * WIDTH), continued: false }
+        Self {
+            out,
+            line: Vec::with_capacity(2 * WIDTH),
+            continued: false,
+        }
     }
 
     /// Adds what may not be torn apart.
@@ -76,7 +80,10 @@ pub(super) struct QuotedPrintable<W> {
 
 impl<W: Write> QuotedPrintable<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { to: SoftLine::new(out), space: None }
+        Self {
+            to: SoftLine::new(out),
+            space: None,
+        }
     }
 
     fn byte(&mut self, b: u8) -> io::Result<()> {
@@ -125,7 +132,10 @@ pub(super) struct SoftBreaks<W> {
 
 impl<W: Write> SoftBreaks<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { to: SoftLine::new(out), escape: Vec::with_capacity(3) }
+        Self {
+            to: SoftLine::new(out),
+            escape: Vec::with_capacity(3),
+        }
     }
 
     fn byte(&mut self, b: u8) -> io::Result<()> {
@@ -141,7 +151,11 @@ impl<W: Write> SoftBreaks<W> {
             }
             _ if b == b'=' || !self.escape.is_empty() => {
                 self.escape.push(b);
-                if self.escape.len() == 3 { self.end_escape() } else { Ok(()) }
+                if self.escape.len() == 3 {
+                    self.end_escape()
+                } else {
+                    Ok(())
+                }
             }
             _ => self.to.unit(&[b]),
         }
@@ -175,7 +189,11 @@ const TRIPLES: usize = WIDTH / 4 * 3;
 
 impl<W: Write> Base64<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, held: Vec::with_capacity(TRIPLES), any: false }
+        Self {
+            out,
+            held: Vec::with_capacity(TRIPLES),
+            any: false,
+        }
     }
 
     fn byte(&mut self, b: u8) -> io::Result<()> {
@@ -191,9 +209,15 @@ impl<W: Write> Base64<W> {
         let (before, text) = line.split_at_mut(2);
         before.copy_from_slice(b"\r\n");
         // TRIPLES bytes never need more than WIDTH
-        let len = STANDARD.encode_slice(&self.held, text).map_err(io::Error::other)?;
+        let len = STANDARD
+            .encode_slice(&self.held, text)
+            .map_err(io::Error::other)?;
         self.held.clear();
-        let from = if std::mem::replace(&mut self.any, true) { 0 } else { 2 };
+        let from = if std::mem::replace(&mut self.any, true) {
+            0
+        } else {
+            2
+        };
         self.out.write_all(line.get(from..len + 2).unwrap_or(&[]))
     }
 }
@@ -214,7 +238,10 @@ pub(super) struct Refold<W> {
 
 impl<W: Write> Refold<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, line: Vec::with_capacity(WIDTH + 2) }
+        Self {
+            out,
+            line: Vec::with_capacity(WIDTH + 2),
+        }
     }
 
     fn byte(&mut self, b: u8) -> io::Result<()> {
@@ -250,7 +277,12 @@ pub(super) struct Scrub<W> {
 
 impl<W: Write> Scrub<W> {
     pub(super) fn new(out: W, max_line: usize, seven_bit: bool) -> Self {
-        Self { out, line: Vec::new(), max_line, seven_bit }
+        Self {
+            out,
+            line: Vec::new(),
+            max_line,
+            seven_bit,
+        }
     }
 
     fn byte(&mut self, b: u8) -> io::Result<()> {
@@ -308,7 +340,10 @@ mod tests {
         );
         let long = encoded!(QuotedPrintable::new, &[b'-'; 100]);
         assert_eq!(long, format!("{}=\r\n=2D{}", "-".repeat(75), "-".repeat(24)));
-        assert_eq!(encoded!(QuotedPrintable::new, b"ends with space "), "ends with space=20");
+        assert_eq!(
+            encoded!(QuotedPrintable::new, b"ends with space "),
+            "ends with space=20"
+        );
     }
 
     #[test]
@@ -335,6 +370,9 @@ mod tests {
     #[test]
     fn scrubbed_text_cannot_become_a_boundary() {
         let scrub = |out| Scrub::new(out, 10, true);
-        assert_eq!(encoded!(scrub, "0123456789--b\r\né\r\n".as_bytes()), "0123456789\r\n --b\r\n??\r\n");
+        assert_eq!(
+            encoded!(scrub, "0123456789--b\r\né\r\n".as_bytes()),
+            "0123456789\r\n --b\r\n??\r\n"
+        );
     }
 }

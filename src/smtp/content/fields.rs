@@ -93,7 +93,11 @@ impl<W: Write> Fields<W> {
             return Ok(());
         }
         if self.limits.seven_bit && !field.is_ascii() {
-            fold(&words::encode(&field, self.continued), self.limits.max_line, &mut self.out)
+            fold(
+                &words::encode(&field, self.continued),
+                self.limits.max_line,
+                &mut self.out,
+            )
         } else {
             fold(&field, self.limits.max_line, &mut self.out)
         }
@@ -136,7 +140,9 @@ impl<W: Write> Write for Fields<W> {
                 self.pass_on_piece()?;
             }
             let space = MAX_FIELD.saturating_sub(self.field.len()).max(1);
-            let line = memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1).min(space);
+            let line = memchr(b'\n', rest)
+                .map_or(rest.len(), |newline| newline + 1)
+                .min(space);
             let (line, after) = rest.split_at(line);
             self.field.extend_from_slice(line);
             rest = after;
@@ -180,7 +186,11 @@ fn fold_line(line: &[u8], max: usize, out: &mut impl Write) -> io::Result<()> {
             room = max.saturating_sub(1).max(1);
         }
         first = false;
-        let cut = if rest.len() <= room { rest.len() } else { cut(rest, least, room) };
+        let cut = if rest.len() <= room {
+            rest.len()
+        } else {
+            cut(rest, least, room)
+        };
         let (now, later) = rest.split_at(cut);
         out.write_all(now.trim_ascii_end())?;
         out.write_all(b"\r\n")?;
@@ -193,12 +203,26 @@ fn fold_line(line: &[u8], max: usize, out: &mut impl Write) -> io::Result<()> {
 /// Where a text longer than `room` is cut: at white space, or before the character that is too much.
 fn cut(text: &[u8], least: usize, room: usize) -> usize {
     let window = text.get(..=room).unwrap_or(text);
-    let value = window.iter().skip(least).position(|b| !is_blank(*b)).map_or(room, |skip| least + skip);
+    let value = window
+        .iter()
+        .skip(least)
+        .position(|b| !is_blank(*b))
+        .map_or(room, |skip| least + skip);
     match memrchr2(b' ', b'\t', window) {
         Some(blank) if blank > value => blank,
         _ => {
-            let inside = text.iter().take(room + 1).rev().take(4).take_while(|b| **b & 0xC0 == 0x80).count();
-            if inside < 4 && inside < room { room - inside } else { room }
+            let inside = text
+                .iter()
+                .take(room + 1)
+                .rev()
+                .take(4)
+                .take_while(|b| **b & 0xC0 == 0x80)
+                .count();
+            if inside < 4 && inside < room {
+                room - inside
+            } else {
+                room
+            }
         }
     }
 }
@@ -211,8 +235,17 @@ mod tests {
         let mut whole = None;
         for size in [1, 2, 3, 5, 7, 4096] {
             let mut out = Vec::new();
-            let mut fields = Fields::new(&mut out, Limits { max_line: 20, seven_bit }, change);
-            block.chunks(size).for_each(|part| fields.write_all(part).unwrap());
+            let mut fields = Fields::new(
+                &mut out,
+                Limits {
+                    max_line: 20,
+                    seven_bit,
+                },
+                change,
+            );
+            block
+                .chunks(size)
+                .for_each(|part| fields.write_all(part).unwrap());
             fields.finish().unwrap();
             let out = String::from_utf8(out).unwrap();
             assert_eq!(*whole.get_or_insert(out.clone()), out);
@@ -231,7 +264,10 @@ mod tests {
         for (field, expected) in [
             ("Subject: one two three four", "Subject: one two\r\n three four"),
             ("Subject: 0123456789abcdef", "Subject: 0123456789a\r\n bcdef"),
-            ("S: 0123456789abcdef0123456789abcdef", "S: 0123456789abcdef0\r\n 123456789abcdef"),
+            (
+                "S: 0123456789abcdef0123456789abcdef",
+                "S: 0123456789abcdef0\r\n 123456789abcdef",
+            ),
             ("S: x                         y", "S: x\r\n y"),
             ("S: x                          ", "S: x"),
             ("S:                             ", "S:"),
@@ -247,12 +283,23 @@ mod tests {
 
     #[test]
     fn mime_fields_are_replaced_in_place_and_added_at_the_end() {
-        let change = Change { encoding: Some("base64"), mime_version: true, content_type: Some("a/b") };
+        let change = Change {
+            encoding: Some("base64"),
+            mime_version: true,
+            content_type: Some("a/b"),
+        };
         assert_eq!(
-            passed(b"a: b\r\ncontent-transfer-encoding :\r\n 8bit\r\nContent-Transfer-Encoding: x\r\nc: d\r\n", change, false),
+            passed(
+                b"a: b\r\ncontent-transfer-encoding :\r\n 8bit\r\nContent-Transfer-Encoding: x\r\nc: d\r\n",
+                change,
+                false
+            ),
             "a: b\r\nContent-Transfer-Encoding: base64\r\nc: d\r\nMIME-Version: 1.0\r\nContent-Type: a/b\r\n"
         );
-        let change = Change { encoding: Some("7bit"), ..Change::default() };
+        let change = Change {
+            encoding: Some("7bit"),
+            ..Change::default()
+        };
         assert_eq!(passed(b"", change, false), "Content-Transfer-Encoding: 7bit\r\n");
     }
 
@@ -260,12 +307,35 @@ mod tests {
     fn a_huge_field_goes_in_pieces_and_nothing_of_it_is_lost() {
         let text = "é123456789 ".repeat(300_000);
         let mut out = Vec::new();
-        let mut fields = Fields::new(&mut out, Limits { max_line: 998, seven_bit: false }, Change::default());
-        fields.write_all(format!("Subject: {text}\r\nC: d\r\n").as_bytes()).unwrap();
+        let mut fields = Fields::new(
+            &mut out,
+            Limits {
+                max_line: 998,
+                seven_bit: false,
+            },
+            Change::default(),
+        );
+        fields
+            .write_all(format!("Subject: {text}\r\nC: d\r\n").as_bytes())
+            .unwrap();
         fields.finish().unwrap();
         let out = String::from_utf8(out).unwrap();
         assert!(out.lines().all(|line| line.len() <= 998));
         assert!(out.ends_with("\r\nC: d\r\n"));
+        let change = Change {
+            encoding: Some("7bit"),
+            ..Change::default()
+        };
+        let limits = Limits {
+            max_line: 998,
+            seven_bit: true,
+        };
+        let mut dropped = Vec::new();
+        let mut fields = Fields::new(&mut dropped, limits, change);
+        let field = format!("Content-Transfer-Encoding: {text}\r\nC: d\r\n");
+        fields.write_all(field.as_bytes()).unwrap();
+        fields.finish().unwrap();
+        assert_eq!(dropped, b"Content-Transfer-Encoding: 7bit\r\nC: d\r\n");
         let squeezed = |text: &str| text.split_whitespace().collect::<String>();
         assert_eq!(squeezed(&out), squeezed(&format!("Subject: {text} C: d")));
     }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 /// How the text that comes in is meant.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    /// One period is taken from each line that begins with one.
+    /// One period is taken from each line that begins with one: after a line feed, which is what was judged.
     pub(super) unstuff: bool,
     /// What becomes of a carriage return without a line feed.
     pub(super) bare_cr: BareCr,
@@ -23,8 +23,14 @@ pub(super) enum BareCr {
 }
 
 impl Rules {
-    pub(super) const HEADER: Self = Self { unstuff: false, bare_cr: BareCr::Space };
-    pub(super) const BODY: Self = Self { unstuff: false, bare_cr: BareCr::EndsLine };
+    pub(super) const HEADER: Self = Self {
+        unstuff: false,
+        bare_cr: BareCr::Space,
+    };
+    pub(super) const BODY: Self = Self {
+        unstuff: false,
+        bare_cr: BareCr::EndsLine,
+    };
 }
 
 /// How far into a line we are.
@@ -32,6 +38,8 @@ impl Rules {
 enum At {
     /// Nothing of it has been seen.
     Start,
+    /// Nothing either, and the writer did not see a line begin here: its periods were not judged.
+    AfterCr,
     /// Only the period that was taken away.
     Unstuffed,
     Inside,
@@ -51,7 +59,13 @@ pub(super) struct Lines<W> {
 impl<W: Write> Lines<W> {
     /// `stuff`: a period is put before each line that begins with one (RFC 5321 §4.5.2).
     pub(super) fn new(out: W, stuff: bool) -> Self {
-        Self { out, stuff, at: At::Start, cr: false, rules: Rules::BODY }
+        Self {
+            out,
+            stuff,
+            at: At::Start,
+            cr: false,
+            rules: Rules::BODY,
+        }
     }
 
     pub(super) fn into_inner(self) -> W {
@@ -60,13 +74,21 @@ impl<W: Write> Lines<W> {
 
     /// Ends the line unless it has not begun.
     pub(super) fn end_line(&mut self) -> io::Result<()> {
-        self.cr = false;
-        if self.at == At::Start { Ok(()) } else { self.newline() }
+        let lone_cr = std::mem::take(&mut self.cr) && self.rules.bare_cr == BareCr::EndsLine;
+        if lone_cr || !matches!(self.at, At::Start | At::AfterCr) {
+            self.newline()
+        } else {
+            Ok(())
+        }
     }
 
     /// The text is cut here by us, not by chance: a carriage return that came last stands alone.
     pub(super) fn settle(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.cr) { self.bare_cr() } else { Ok(()) }
+        if std::mem::take(&mut self.cr) {
+            self.bare_cr()
+        } else {
+            Ok(())
+        }
     }
 
     /// The next part of the text.
@@ -78,7 +100,9 @@ impl<W: Write> Lines<W> {
                 run = self.leading_period(run, seen)?;
                 seen = 0;
             }
-            let Some(unseen) = run.get(seen..).filter(|unseen| !unseen.is_empty()) else { break };
+            let Some(unseen) = run.get(seen..).filter(|unseen| !unseen.is_empty()) else {
+                break;
+            };
             let Some(found) = memchr2(b'\r', b'\n', unseen) else {
                 self.at = At::Inside;
                 break;
@@ -140,12 +164,16 @@ impl<W: Write> Lines<W> {
 
     fn bare_cr(&mut self) -> io::Result<()> {
         match self.rules.bare_cr {
-            BareCr::EndsLine => self.newline(),
+            BareCr::EndsLine => {
+                self.newline()?;
+                self.at = At::AfterCr;
+            }
             BareCr::Space => {
                 self.at = At::Inside;
-                self.out.write_all(b" ")
+                self.out.write_all(b" ")?;
             }
         }
+        Ok(())
     }
 }
 

@@ -71,7 +71,9 @@ impl Heading {
             None => return true,
         };
         let field = field.get_or_insert_default();
-        let value = text.get(if fold { 0 } else { name.map_or(0, <[u8]>::len) }..).unwrap_or(&[]);
+        let value = text
+            .get(if fold { 0 } else { name.map_or(0, <[u8]>::len) }..)
+            .unwrap_or(&[]);
         let value = if fold { value } else { after_colon(value) };
         if field.len() <= MAX_FIELD {
             field.extend_from_slice(value);
@@ -121,7 +123,11 @@ impl Heading {
 
     /// `in_digest`: what has no Content-Type is a message (RFC 2046 §5.1.5).
     pub(super) fn kind(&self, in_digest: bool) -> Kind {
-        let Some(value) = self.content_type.as_ref().filter(|value| value.len() <= MAX_FIELD) else {
+        let Some(value) = self
+            .content_type
+            .as_ref()
+            .filter(|value| value.len() <= MAX_FIELD)
+        else {
             return if in_digest { Kind::Message } else { Kind::Text };
         };
         let value = strip_comments(value);
@@ -131,11 +137,20 @@ impl Heading {
         let encoded = matches!(self.encoding(), Encoding::Base64 | Encoding::QuotedPrintable);
         if full.starts_with(b"multipart/") {
             return match boundary(params) {
-                Some(boundary) => Kind::Multipart { boundary, digest: full == b"multipart/digest" },
+                Some(boundary) => Kind::Multipart {
+                    boundary,
+                    digest: full == b"multipart/digest",
+                },
                 None => Kind::Text,
             };
         }
-        if !encoded && matches!(full.as_slice(), b"message/rfc822" | b"message/global" | b"message/news") {
+        let message: [&[u8]; 4] = [
+            b"message/rfc822",
+            b"message/global",
+            b"message/news",
+            b"message/external-body",
+        ];
+        if !encoded && message.contains(&full.as_slice()) {
             return Kind::Message;
         }
         if full.starts_with(b"text/") || full.starts_with(b"message/") || !full.contains(&b'/') {
@@ -153,7 +168,9 @@ pub(super) fn field_name(text: &[u8]) -> Option<&[u8]> {
 }
 
 fn after_colon(text: &[u8]) -> &[u8] {
-    memchr::memchr(b':', text).and_then(|colon| text.get(colon + 1..)).unwrap_or(&[])
+    memchr::memchr(b':', text)
+        .and_then(|colon| text.get(colon + 1..))
+        .unwrap_or(&[])
 }
 
 /// Comments in parentheses go, quoted strings stay.
@@ -183,18 +200,29 @@ fn boundary(params: &[u8]) -> Option<Vec<u8>> {
     let mut sections: Vec<(u32, Vec<u8>)> = Vec::new();
     for (name, value) in parameters(params) {
         let name = name.to_ascii_lowercase();
-        let Some(tail) = name.strip_prefix(b"boundary") else { continue };
+        let Some(tail) = name.strip_prefix(b"boundary") else {
+            continue;
+        };
         let (section, encoded) = match tail.strip_suffix(b"*") {
             Some(section) => (section, true),
             None => (tail, false),
         };
         let number = match section.strip_prefix(b"*") {
-            Some(digits) => std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok())?,
+            Some(digits) => std::str::from_utf8(digits)
+                .ok()
+                .and_then(|digits| digits.parse().ok())?,
             None if section.is_empty() => 0,
             None => continue,
         };
         if sections.iter().all(|(seen, _)| *seen != number) && sections.len() < 100 {
-            sections.push((number, if encoded { percent_decode(&value, number == 0) } else { value }));
+            sections.push((
+                number,
+                if encoded {
+                    percent_decode(&value, number == 0)
+                } else {
+                    value
+                },
+            ));
         }
     }
     sections.sort_by_key(|(number, _)| *number);
@@ -209,7 +237,10 @@ fn parameters(params: &[u8]) -> Vec<(&[u8], Vec<u8>)> {
         .filter_map(|param| {
             let equals = memchr::memchr(b'=', param)?;
             let (name, value) = param.split_at(equals);
-            Some((name.trim_ascii(), super::params::unquote(value.get(1..)?.trim_ascii())))
+            Some((
+                name.trim_ascii(),
+                super::params::unquote(value.get(1..)?.trim_ascii()),
+            ))
         })
         .collect()
 }
@@ -223,7 +254,9 @@ fn percent_decode(value: &[u8], with_charset: bool) -> Vec<u8> {
     let mut rest = text;
     while let [first, tail @ ..] = rest {
         let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%');
+        let byte = hex
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok())
+            .filter(|_| *first == b'%');
         decoded.push(byte.unwrap_or(*first));
         rest = tail.get(if byte.is_some() { 2 } else { 0 }..).unwrap_or(&[]);
     }
@@ -238,7 +271,13 @@ mod tests {
         let mut heading = Heading::default();
         for text in text.split_inclusive('\n') {
             let text = text.trim_end_matches('\n');
-            let line = Line { start: 0, text_end: 0, end: 0, len: text.len() as u64, eight_bit: !text.is_ascii() };
+            let line = Line {
+                start: 0,
+                text_end: 0,
+                end: 0,
+                len: text.len() as u64,
+                eight_bit: !text.is_ascii(),
+            };
             assert!(heading.line(&line, text.as_bytes()), "{text}");
         }
         heading
@@ -258,9 +297,19 @@ mod tests {
             "boundary=\"a-b \"",
         ] {
             let kind = heading(&format!("Content-Type: Multipart/Mixed; {params}")).kind(false);
-            assert_eq!(kind, Kind::Multipart { boundary: b"a-b".to_vec(), digest: false }, "{params}");
+            assert_eq!(
+                kind,
+                Kind::Multipart {
+                    boundary: b"a-b".to_vec(),
+                    digest: false
+                },
+                "{params}"
+            );
         }
-        assert_eq!(heading("Content-Type: multipart/mixed; boundary=\"\"").kind(false), Kind::Text);
+        assert_eq!(
+            heading("Content-Type: multipart/mixed; boundary=\"\"").kind(false),
+            Kind::Text
+        );
         assert_eq!(heading("Content-Type: multipart/mixed").kind(false), Kind::Text);
     }
 
@@ -268,19 +317,40 @@ mod tests {
     fn kinds_and_encodings() {
         assert_eq!(heading("Subject: x").kind(false), Kind::Text);
         assert_eq!(heading("Subject: x").kind(true), Kind::Message);
-        assert_eq!(heading("content-type : TEXT/html;charset=x").kind(true), Kind::Text);
-        assert_eq!(heading("Content-Type:\n image/png\nContent-Type: text/plain").kind(false), Kind::Data);
+        assert_eq!(
+            heading("content-type : TEXT/html;charset=x").kind(true),
+            Kind::Text
+        );
+        assert_eq!(
+            heading("Content-Type:\n image/png\nContent-Type: text/plain").kind(false),
+            Kind::Data
+        );
         assert_eq!(heading("Content-Type: message/rfc822").kind(false), Kind::Message);
         let wrapped = heading("Content-Type: message/rfc822\nContent-Transfer-Encoding: (no) Base64 (x)");
-        assert_eq!((wrapped.kind(false), wrapped.encoding()), (Kind::Text, Encoding::Base64));
-        assert_eq!(heading("Content-Transfer-Encoding: x-uuencode").encoding(), Encoding::Plain);
-        assert_eq!(heading("Content-Transfer-Encoding:8BIT").encoding(), Encoding::EightBit);
+        assert_eq!(
+            (wrapped.kind(false), wrapped.encoding()),
+            (Kind::Text, Encoding::Base64)
+        );
+        assert_eq!(
+            heading("Content-Transfer-Encoding: x-uuencode").encoding(),
+            Encoding::Plain
+        );
+        assert_eq!(
+            heading("Content-Transfer-Encoding:8BIT").encoding(),
+            Encoding::EightBit
+        );
         assert!(heading(">From me\nmime-version: 1.0").mime_version);
     }
 
     #[test]
     fn a_line_that_is_no_field_ends_the_block() {
-        let line = Line { start: 0, text_end: 0, end: 0, len: 1, eight_bit: false };
+        let line = Line {
+            start: 0,
+            text_end: 0,
+            end: 0,
+            len: 1,
+            eight_bit: false,
+        };
         for text in ["no colon", ": no name", "two words: x", "naïve: x", ""] {
             assert!(!Heading::default().line(&line, text.as_bytes()), "{text}");
         }

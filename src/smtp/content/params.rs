@@ -45,8 +45,10 @@ pub(super) fn unquote(value: &[u8]) -> Vec<u8> {
 
 /// Writes the value of such a field; parameters outside ASCII in the form of RFC 2231.
 pub(super) fn encode(words: &mut Words, value: &[u8]) {
-    let extended: HashSet<Vec<u8>> =
-        split(value).filter_map(name).filter_map(|name| Some(name.strip_suffix(b"*")?.to_vec())).collect();
+    let extended: HashSet<Vec<u8>> = split(value)
+        .filter_map(name)
+        .filter_map(|name| Some(name.strip_suffix(b"*")?.to_vec()))
+        .collect();
     for (i, param) in split(value).enumerate() {
         if i > 0 {
             words.raw(b";");
@@ -66,7 +68,9 @@ pub(super) fn encode(words: &mut Words, value: &[u8]) {
 /// In lower case.
 fn name(param: &[u8]) -> Option<Vec<u8>> {
     let equals = memchr::memchr(b'=', param)?;
-    param.get(..equals).map(|name| name.trim_ascii().to_ascii_lowercase())
+    param
+        .get(..equals)
+        .map(|name| name.trim_ascii().to_ascii_lowercase())
 }
 
 /// `plain_copy`: the parameter is there a second time, in extended form, which readers prefer.
@@ -81,10 +85,17 @@ fn encode_one(words: &mut Words, param: &[u8], equals: usize, plain_copy: bool) 
         let mut unfolded = Vec::new();
         unfold(value, &mut unfolded);
         for b in unfolded.trim_ascii() {
-            if b.is_ascii() { words.raw(&[*b]) } else { words.raw(format!("%{b:02X}").as_bytes()) }
+            if b.is_ascii() {
+                words.raw(&[*b])
+            } else {
+                words.raw(format!("%{b:02X}").as_bytes())
+            }
         }
     } else if plain_copy {
-        let visible: Vec<u8> = param.iter().map(|b| if b.is_ascii() { *b } else { b'_' }).collect();
+        let visible: Vec<u8> = param
+            .iter()
+            .map(|b| if b.is_ascii() { *b } else { b'_' })
+            .collect();
         words.raw(&visible);
     } else {
         let mut text = Vec::new();
@@ -96,10 +107,17 @@ fn encode_one(words: &mut Words, param: &[u8], equals: usize, plain_copy: bool) 
 fn extended_value(words: &mut Words, name: &[u8], text: &[u8]) {
     let mut sections = vec![format!("{}''", words.charset())];
     for &b in text {
-        if sections.last().is_some_and(|section| section.len() >= SECTION) {
+        // not inside a character: some readers decode each section by itself
+        let inside = b & 0xC0 == 0x80;
+        if sections
+            .last()
+            .is_some_and(|section| section.len() >= if inside { SECTION + 9 } else { SECTION })
+        {
             sections.push(String::new());
         }
-        let Some(section) = sections.last_mut() else { return };
+        let Some(section) = sections.last_mut() else {
+            return;
+        };
         if is_attribute_char(b) {
             section.push(char::from(b));
         } else {
@@ -110,7 +128,14 @@ fn extended_value(words: &mut Words, name: &[u8], text: &[u8]) {
     for (i, section) in sections.iter().enumerate() {
         words.raw(if i == 0 { b"\r\n " } else { b";\r\n " });
         words.raw(name);
-        words.raw(if single { "*=".to_owned() } else { format!("*{i}*=") }.as_bytes());
+        words.raw(
+            if single {
+                "*=".to_owned()
+            } else {
+                format!("*{i}*=")
+            }
+            .as_bytes(),
+        );
         words.raw(section.as_bytes());
     }
 }
@@ -158,8 +183,19 @@ mod tests {
 
     #[test]
     fn odd_values_end() {
-        for text in ["é/é", "a/b; é=é; é", "a/b; n=\"é", "a/b; =é", "a/b; n*=é; n*=é", ";;;é", "a/b; n=\"\\"] {
-            assert!(encoded(format!("Content-Type: {text}").as_bytes()).is_ascii(), "{text}");
+        for text in [
+            "é/é",
+            "a/b; é=é; é",
+            "a/b; n=\"é",
+            "a/b; =é",
+            "a/b; n*=é; n*=é",
+            ";;;é",
+            "a/b; n=\"\\",
+        ] {
+            assert!(
+                encoded(format!("Content-Type: {text}").as_bytes()).is_ascii(),
+                "{text}"
+            );
         }
     }
 }

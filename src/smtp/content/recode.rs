@@ -20,10 +20,18 @@ use std::ops::Range;
 
 /// Writes the whole content.
 pub(super) fn write<W: Write>(content: &Content<'_>, wire: &mut Lines<W>) -> io::Result<()> {
-    let mut writer = Writer { content, wire, block: content.block() };
+    let mut writer = Writer {
+        content,
+        wire,
+        block: content.block(),
+    };
     walk(content, &mut |piece| match piece {
         Piece::Header(change) => writer.header(change),
-        Piece::PartHeader { fields, change, blank } => writer.part_header(fields, change, blank),
+        Piece::PartHeader {
+            fields,
+            change,
+            blank,
+        } => writer.part_header(fields, change, blank),
         Piece::Keep(range) => writer.keep(range),
         Piece::Encode(range, how) => writer.encode(range, how),
     })
@@ -46,8 +54,8 @@ impl<W: Write> Writer<'_, '_, W> {
         lines.rules = Rules::HEADER;
         for range in content.header_ranges() {
             each_block(content.source, range, &mut self.block, |bytes| lines.text(bytes))?;
-            lines.end_line()?;
         }
+        lines.end_line()?;
         lines.into_inner().finish()?;
         self.wire.text(b"\r\n")
     }
@@ -56,7 +64,9 @@ impl<W: Write> Writer<'_, '_, W> {
         let limits = self.limits();
         let mut lines = Lines::new(Fields::new(&mut *self.wire, limits, change), false);
         lines.rules = self.content.body_rules();
-        each_block(self.content.source, fields, &mut self.block, |bytes| lines.text(bytes))?;
+        each_block(self.content.source, fields, &mut self.block, |bytes| {
+            lines.text(bytes)
+        })?;
         lines.end_line()?;
         lines.into_inner().finish()?;
         if blank { self.wire.text(b"\r\n") } else { Ok(()) }
@@ -64,7 +74,9 @@ impl<W: Write> Writer<'_, '_, W> {
 
     fn keep(&mut self, range: Range<u64>) -> io::Result<()> {
         self.wire.rules = self.content.body_rules();
-        each_block(self.content.source, range, &mut self.block, |bytes| self.wire.text(bytes))?;
+        each_block(self.content.source, range, &mut self.block, |bytes| {
+            self.wire.text(bytes)
+        })?;
         self.wire.settle()?;
         self.wire.rules = Rules::BODY;
         Ok(())
@@ -89,13 +101,18 @@ impl<W: Write> Writer<'_, '_, W> {
         let rules = self.content.body_rules();
         let mut lines = Lines::new(encoder(&mut *self.wire), false);
         lines.rules = rules;
-        each_block(self.content.source, range, &mut self.block, |bytes| lines.text(bytes))?;
+        each_block(self.content.source, range, &mut self.block, |bytes| {
+            lines.text(bytes)
+        })?;
         lines.settle()?;
         lines.into_inner().finish()
     }
 
     fn limits(&self) -> Limits {
         let can = self.content.can;
-        Limits { max_line: can.max_line, seven_bit: can.seven_bit_header() }
+        Limits {
+            max_line: can.max_line,
+            seven_bit: can.seven_bit_header(),
+        }
     }
 }

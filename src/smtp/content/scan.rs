@@ -36,6 +36,7 @@ pub(super) struct Scanner<'s> {
     /// Not looked at yet.
     rest: Range<usize>,
     text: Vec<u8>,
+    after_cr: bool,
 }
 
 impl<'s> Scanner<'s> {
@@ -50,6 +51,7 @@ impl<'s> Scanner<'s> {
             block: vec![0; size],
             rest: 0..0,
             text: Vec::with_capacity(256),
+            after_cr: false,
         }
     }
 
@@ -61,8 +63,14 @@ impl<'s> Scanner<'s> {
     pub(super) fn next_line(&mut self) -> io::Result<Option<Line>> {
         self.text.clear();
         let start = self.at();
-        let mut line = Line { start, text_end: start, end: start, len: 0, eight_bit: false };
-        if self.rules.unstuff && self.peek()? == Some(b'.') {
+        let mut line = Line {
+            start,
+            text_end: start,
+            end: start,
+            len: 0,
+            eight_bit: false,
+        };
+        if self.rules.unstuff && !std::mem::take(&mut self.after_cr) && self.peek()? == Some(b'.') {
             self.rest.start += 1;
         }
         while self.peek()?.is_some() {
@@ -98,6 +106,7 @@ impl<'s> Scanner<'s> {
             return Ok(true);
         }
         if self.rules.bare_cr == BareCr::EndsLine {
+            self.after_cr = true;
             return Ok(true);
         }
         self.text.push(b' ');
@@ -128,13 +137,16 @@ mod tests {
 
     #[test]
     fn lines_have_the_same_places_whatever_the_blocks() {
-        let text = b"a\r\n\n..b\xffc\rd\r\r\n.\nlast".as_slice();
-        let rules = Rules { unstuff: true, ..Rules::BODY };
+        let text = b"a\r\n\n..b\xffc\r.\r\r\n.\nlast".as_slice();
+        let rules = Rules {
+            unstuff: true,
+            ..Rules::BODY
+        };
         let expected = [
             (0, 1, 3, "a"),
             (3, 3, 4, ""),
             (4, 9, 10, ".b\u{fffd}c"),
-            (10, 11, 12, "d"),
+            (10, 11, 12, "."),
             (12, 12, 14, ""),
             (14, 15, 16, ""),
             (16, 20, 20, "last"),
@@ -144,7 +156,11 @@ mod tests {
             let mut scanner = Scanner::new(&source, 0..text.len() as u64, rules);
             for (start, text_end, end, shown) in expected {
                 let line = scanner.next_line().unwrap().unwrap();
-                assert_eq!((line.start, line.text_end, line.end), (start, text_end, end), "size {size}");
+                assert_eq!(
+                    (line.start, line.text_end, line.end),
+                    (start, text_end, end),
+                    "size {size}"
+                );
                 assert_eq!(String::from_utf8_lossy(scanner.text()), shown);
                 assert_eq!(line.len, scanner.text().len() as u64);
                 assert_eq!(line.eight_bit, start == 4);

@@ -55,7 +55,10 @@ impl Stamps {
     #[must_use]
     pub fn with_return_path(self, sender: Option<&Address>) -> Self {
         let sender = sender.map(seven_bit_if_possible).unwrap_or_default();
-        Self { return_path: Some(format!("Return-Path: <{sender}>\r\n")), ..self }
+        Self {
+            return_path: Some(format!("Return-Path: <{sender}>\r\n")),
+            ..self
+        }
     }
 
     /// Those that are sent, in their order.
@@ -92,8 +95,10 @@ fn seven_bit_if_possible(address: &Address) -> String {
 /// What may stand in `Received` and on the right of a Message-ID, whatever the machine is called.
 fn host_name(hostname: &str) -> String {
     let ascii = idna::domain_to_ascii(hostname).unwrap_or_default();
-    let mut name: String =
-        ascii.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')).collect();
+    let mut name: String = ascii
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        .collect();
     if name.is_empty() {
         name.push_str("localhost");
     }
@@ -107,12 +112,21 @@ mod tests {
     fn of(id: MessageId, host: &str, sender: Option<&str>) -> Stamps {
         let parse = |text| Address::parse(text, "x").unwrap();
         let postmaster = parse("postmaster@h.example");
-        stamps(id, host, Timestamp::from_second(1_795_467_845).unwrap(), sender.map(parse).as_ref(), &postmaster)
+        stamps(
+            id,
+            host,
+            Timestamp::from_second(1_795_467_845).unwrap(),
+            sender.map(parse).as_ref(),
+            &postmaster,
+        )
     }
 
     #[test]
     fn fields_are_whole_and_the_same_at_every_attempt() {
-        let id = MessageId { ulid: "01J9ZK3V5T00000000000000ZZ".parse().unwrap(), life: 0 };
+        let id = MessageId {
+            ulid: "01J9ZK3V5T00000000000000ZZ".parse().unwrap(),
+            life: 0,
+        };
         let first = of(id, "h.example", Some("app@example.com"));
         assert_eq!(first, of(id.next_life(), "h.example", Some("app@example.com")));
         assert_eq!(
@@ -121,13 +135,22 @@ mod tests {
              \tMon, 23 Nov 2026 21:04:05 +0000\r\n"
         );
         assert_eq!(first.date, "Date: Mon, 23 Nov 2026 21:04:05 +0000\r\n");
-        assert_eq!(first.message_id, "Message-ID: <01J9ZK3V5T00000000000000ZZ@h.example>\r\n");
+        assert_eq!(
+            first.message_id,
+            "Message-ID: <01J9ZK3V5T00000000000000ZZ@h.example>\r\n"
+        );
         assert_eq!(first.from, "From: app@example.com\r\n");
         assert_eq!(first.return_path, None);
         let sender = Address::parse("app@example.com", "x").unwrap();
         let dropped = first.clone().with_return_path(Some(&sender));
-        assert_eq!(dropped.return_path.as_deref(), Some("Return-Path: <app@example.com>\r\n"));
-        assert_eq!(first.with_return_path(None).return_path.as_deref(), Some("Return-Path: <>\r\n"));
+        assert_eq!(
+            dropped.return_path.as_deref(),
+            Some("Return-Path: <app@example.com>\r\n")
+        );
+        assert_eq!(
+            first.with_return_path(None).return_path.as_deref(),
+            Some("Return-Path: <>\r\n")
+        );
     }
 
     #[test]
@@ -138,6 +161,9 @@ mod tests {
         assert_eq!(odd.message_id.matches("\r\n").count(), 1, "{odd:?}");
         assert_eq!(odd.from, "From: postmaster@h.example\r\n");
         assert!(of(id, "", None).message_id.ends_with("@localhost>\r\n"));
-        assert_eq!(of(id, "h", Some("dora@bücher.example")).from, "From: dora@xn--bcher-kva.example\r\n");
+        assert_eq!(
+            of(id, "h", Some("dora@bücher.example")).from,
+            "From: dora@xn--bcher-kva.example\r\n"
+        );
     }
 }

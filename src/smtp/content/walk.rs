@@ -6,6 +6,7 @@
 //! Not here: the encoding itself ([`super::recode`]).
 
 use super::Content;
+use super::blocks::Joined;
 use super::fields::{Change, Limits};
 use super::lines::Rules;
 use super::mime::{Encoding, Heading, Kind};
@@ -23,7 +24,11 @@ pub(super) enum Piece {
     /// The message's own header block and its blank line.
     Header(Change),
     /// The header block of a part, and a blank line if there is one.
-    PartHeader { fields: Range<u64>, change: Change, blank: bool },
+    PartHeader {
+        fields: Range<u64>,
+        change: Change,
+        blank: bool,
+    },
     /// As it is.
     Keep(Range<u64>),
     /// The content of a part, or text outside all parts.
@@ -45,30 +50,37 @@ pub(super) enum How {
 /// Gives the pieces of `content` to `emit`.
 pub(super) fn walk(content: &Content<'_>, emit: &mut dyn FnMut(Piece) -> io::Result<()>) -> io::Result<()> {
     let mut heading = Heading::default();
-    for range in content.header_ranges() {
-        let mut scanner = Scanner::new(content.source, range, Rules::HEADER);
-        while let Some(line) = scanner.next_line()? {
-            heading.header_line(&line, scanner.text());
-        }
+    let header = Joined::new(content.source, content.header_ranges());
+    let mut scanner = Scanner::new(&header, 0..header.len(), Rules::HEADER);
+    while let Some(line) = scanner.next_line()? {
+        heading.header_line(&line, scanner.text());
     }
     let body = content.layout.body.clone();
     let mut walker = Walker {
         source: content.source,
         max_line: content.can.max_line as u64,
         seven_bit: content.can.seven_bit_body(),
-        header: Limits { max_line: content.can.max_line, seven_bit: content.can.seven_bit_header() },
+        header: Limits {
+            max_line: content.can.max_line,
+            seven_bit: content.can.seven_bit_header(),
+        },
         emit,
         open: Vec::new(),
         state: State::Outside(Text::at(body.start)),
         kept: body.start,
     };
-    let main = Head { place: None, heading, is_message: true, in_digest: false };
+    let main = Head {
+        place: None,
+        heading,
+        is_message: true,
+        in_digest: false,
+    };
     walker.content_of(main, body.start)?;
     let mut scanner = Scanner::new(content.source, body.clone(), content.body_rules());
     while let Some(line) = scanner.next_line()? {
         walker.line(&line, scanner.text())?;
     }
-    walker.end(body.end)?;
+    walker.end(body.end, false)?;
     walker.keep(body.end)
 }
 
@@ -93,7 +105,12 @@ struct Text {
 
 impl Text {
     fn at(start: u64) -> Self {
-        Self { start, end: start, eight_bit: false, longest: 0 }
+        Self {
+            start,
+            end: start,
+            eight_bit: false,
+            longest: 0,
+        }
     }
 
     fn line(&mut self, line: &Line) {
@@ -108,7 +125,9 @@ enum State {
     Head(Head),
     /// In the content of a part.
     Leaf(Head, Text),
-    /// Before the first boundary of a multipart, or after its last.
+    /// In a multipart whose boundary has not come yet. If it never comes, readers show the text.
+    Unopened(Head, Text),
+    /// Before the first boundary of a multipart, or after its last: readers show nothing of it.
     Outside(Text),
 }
 
@@ -146,29 +165,12 @@ impl Walker<'_> {
             if let State::Head(head) = std::mem::replace(&mut self.state, State::Outside(Text::at(next))) {
                 self.content_of(head, next)?;
             }
-            // a line that is no field is the first of the content, which may be a header block in its turn
-            return if blank { Ok(()) } else { self.first_line(line, text) };
+            // a line that is no field is the first of the content, which may be a header block or a boundary
+            // in its turn; it is a leaf at the third look at the latest
+            return if blank { Ok(()) } else { self.line(line, text) };
         }
-        if let State::Leaf(_, seen) | State::Outside(seen) = &mut self.state {
+        if let State::Leaf(_, seen) | State::Unopened(_, seen) | State::Outside(seen) = &mut self.state {
             seen.line(line);
-        }
-        Ok(())
-    }
-
-    /// The line that ended a header block without a blank line, seen again as content.
-    fn first_line(&mut self, line: &Line, text: &[u8]) -> io::Result<()> {
-        if let State::Head(head) = &mut self.state
-            && !head.heading.line(line, text)
-            && let State::Head(head) =
-                std::mem::replace(&mut self.state, State::Outside(Text::at(line.start)))
-        {
-            // a message that does not begin with a field is all body
-            self.state = State::Leaf(head, Text::at(line.start));
-        }
-        match &mut self.state {
-            State::Leaf(_, seen) | State::Outside(seen) => seen.line(line),
-            State::Head(Head { place: Some(place), .. }) => place.end = line.end,
-            State::Head(_) => {}
         }
         Ok(())
     }
@@ -189,7 +191,15 @@ impl Walker<'_> {
     }
 
     fn at_boundary(&mut self, line: &Line, level: usize, last: bool) -> io::Result<()> {
-        self.end(line.start)?;
+        let state = std::mem::replace(&mut self.state, State::Outside(Text::at(line.start)));
+        self.state = match state {
+            State::Unopened(head, text) if level + 1 == self.open.len() => {
+                self.head(&head, self.relabel(&head), true, text.start)?;
+                State::Outside(text)
+            }
+            state => state,
+        };
+        self.end(line.start, true)?;
         self.open.truncate(if last { level } else { level + 1 });
         self.state = match self.open.get(level) {
             Some(open) => State::Head(Head {
@@ -203,16 +213,16 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// What the state is about ends before `next`: a boundary line, or the end of the body.
-    fn end(&mut self, next: u64) -> io::Result<()> {
+    /// What the state is about ends before `next`: a boundary line, to which the line end before it belongs, or the
+    /// end of the body.
+    fn end(&mut self, next: u64, boundary: bool) -> io::Result<()> {
         match std::mem::replace(&mut self.state, State::Outside(Text::at(next))) {
             State::Head(head) => {
                 let change = self.relabel(&head);
                 self.head(&head, change, false, next)
             }
-            State::Leaf(head, text) => {
-                let at_end = next == self.source_end(next);
-                let end = if at_end { next } else { text.end };
+            State::Leaf(head, text) | State::Unopened(head, text) => {
+                let end = if boundary { text.end } else { next };
                 self.leaf(&head, &text, end)
             }
             State::Outside(text) if self.too_much(&text) => {
@@ -224,23 +234,23 @@ impl Walker<'_> {
         }
     }
 
-    fn source_end(&self, next: u64) -> u64 {
-        next
-    }
-
     /// A header block is over: what follows at `next`?
     fn content_of(&mut self, head: Head, next: u64) -> io::Result<()> {
         match head.heading.kind(head.in_digest) {
             Kind::Multipart { boundary, digest } if self.can_open(&boundary) => {
-                self.head(&head, self.relabel(&head), true, next)?;
                 self.open.push(Level { boundary, digest });
-                self.state = State::Outside(Text::at(next));
+                self.state = State::Unopened(head, Text::at(next));
             }
             Kind::Message => {
                 self.head(&head, self.relabel(&head), true, next)?;
                 let place = Some(next..next);
                 let heading = Heading::default();
-                self.state = State::Head(Head { place, heading, is_message: true, in_digest: false });
+                self.state = State::Head(Head {
+                    place,
+                    heading,
+                    is_message: true,
+                    in_digest: false,
+                });
             }
             _ => self.state = State::Leaf(head, Text::at(next)),
         }
@@ -250,19 +260,26 @@ impl Walker<'_> {
     fn can_open(&self, boundary: &[u8]) -> bool {
         self.open.len() < MAX_DEPTH
             && boundary.len() as u64 + 4 <= self.max_line
-            && !(self.seven_bit && !boundary.is_ascii())
+            && (boundary.is_ascii() || !self.seven_bit)
     }
 
     fn leaf(&mut self, head: &Head, text: &Text, end: u64) -> io::Result<()> {
         let how = self.too_much(text).then(|| head.how());
         let mut change = self.relabel(head);
         if let Some(How::QuotedPrintable | How::Base64) = how {
-            change.encoding = Some(if how == Some(How::Base64) { "base64" } else { "quoted-printable" });
+            change.encoding = Some(if how == Some(How::Base64) {
+                "base64"
+            } else {
+                "quoted-printable"
+            });
             change.mime_version = head.is_message && !head.heading.mime_version;
             if head.is_message && !head.heading.has_content_type() && text.eight_bit {
                 let utf8 = is_utf8(self.source, text.start..end)?;
-                change.content_type =
-                    Some(if utf8 { "text/plain; charset=utf-8" } else { "text/plain; charset=unknown-8bit" });
+                change.content_type = Some(if utf8 {
+                    "text/plain; charset=utf-8"
+                } else {
+                    "text/plain; charset=unknown-8bit"
+                });
             }
         }
         self.head(head, change, true, text.start)?;
@@ -279,11 +296,16 @@ impl Walker<'_> {
         let Some(fields) = head.place.clone() else {
             return (self.emit)(Piece::Header(change));
         };
-        let too_much = head.heading.longest > self.max_line || self.header.seven_bit && head.heading.eight_bit;
+        let too_much =
+            head.heading.longest > self.max_line || self.header.seven_bit && head.heading.eight_bit;
         if too_much || change != Change::default() {
             self.keep(fields.start)?;
             self.kept = next;
-            (self.emit)(Piece::PartHeader { fields, change, blank })?;
+            (self.emit)(Piece::PartHeader {
+                fields,
+                change,
+                blank,
+            })?;
         }
         Ok(())
     }
@@ -291,7 +313,10 @@ impl Walker<'_> {
     /// Where everything is made 7-bit, nothing may be labelled 8bit.
     fn relabel(&self, head: &Head) -> Change {
         let wrong = self.seven_bit && head.heading.encoding() == Encoding::EightBit;
-        Change { encoding: wrong.then_some("7bit"), ..Change::default() }
+        Change {
+            encoding: wrong.then_some("7bit"),
+            ..Change::default()
+        }
     }
 
     fn too_much(&self, text: &Text) -> bool {
@@ -301,7 +326,11 @@ impl Walker<'_> {
     fn keep(&mut self, to: u64) -> io::Result<()> {
         let from = self.kept;
         self.kept = self.kept.max(to);
-        if from < to { (self.emit)(Piece::Keep(from..to)) } else { Ok(()) }
+        if from < to {
+            (self.emit)(Piece::Keep(from..to))
+        } else {
+            Ok(())
+        }
     }
 }
 

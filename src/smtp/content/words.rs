@@ -33,12 +33,18 @@ const ADDRESSES: [&str; 16] = [
 /// The field (folded with CRLF, ending with one) in 7 bits. `continued`: its name was in an earlier piece.
 pub(super) fn encode(field: &[u8], continued: bool) -> Vec<u8> {
     let field = field.strip_suffix(b"\r\n").unwrap_or(field);
-    let colon = if continued { None } else { memchr::memchr(b':', field) };
+    let colon = if continued {
+        None
+    } else {
+        memchr::memchr(b':', field)
+    };
     let (name, value) = field.split_at(colon.map_or(0, |colon| colon + 1));
     let mut words = Words::new(std::str::from_utf8(field).is_ok());
     words.text.extend(name.iter().filter(|b| b.is_ascii()));
     words.value_start = words.text.len();
-    let name = String::from_utf8_lossy(&words.text).trim_end_matches([':', ' ', '\t']).to_ascii_lowercase();
+    let name = String::from_utf8_lossy(&words.text)
+        .trim_end_matches([':', ' ', '\t'])
+        .to_ascii_lowercase();
     match name.as_str() {
         "content-type" | "content-disposition" => params::encode(&mut words, value),
         name if ADDRESSES.contains(&name) => super::address::encode(&mut words, value),
@@ -62,7 +68,14 @@ pub(super) struct Words {
 
 impl Words {
     fn new(utf8: bool) -> Self {
-        Self { text: Vec::new(), value_start: 0, line_start: 0, utf8, glued: false, after_word: false }
+        Self {
+            text: Vec::new(),
+            value_start: 0,
+            line_start: 0,
+            utf8,
+            glued: false,
+            after_word: false,
+        }
     }
 
     pub(super) fn charset(&self) -> &'static str {
@@ -127,9 +140,12 @@ impl Words {
             rest = &spaced;
         }
         let overhead = "=???Q??=".len() - 1 + self.charset().len();
-        let quoted = quoted_cost(rest) <= rest.len().div_ceil(3) * 4;
+        // Q can be read as it is, so it is worth some length
+        let quoted = quoted_cost(rest) <= 2 * rest.len() + 4;
         self.make_room(overhead);
-        let mut room = (WORD + 1).saturating_sub(self.text.len() - self.line_start).clamp(overhead + 12, WORD);
+        let mut room = (WORD + 1)
+            .saturating_sub(self.text.len() - self.line_start)
+            .clamp(overhead + 12, WORD);
         while !rest.is_empty() {
             let (now, later) = rest.split_at(self.fitting(rest, room - overhead, quoted));
             self.encoded_word(now, quoted);
@@ -142,6 +158,11 @@ impl Words {
         }
         self.glued = true;
         self.after_word = true;
+    }
+
+    /// The text in one encoded-word right where we are: for what may not hold white space.
+    pub(super) fn inline_word(&mut self, text: &[u8]) {
+        self.encoded_word(text, true);
     }
 
     /// Puts white space before an encoded-word, and a fold before that when little of the line is left.
@@ -160,7 +181,8 @@ impl Words {
 
     fn encoded_word(&mut self, text: &[u8], quoted: bool) {
         let method = if quoted { 'Q' } else { 'B' };
-        self.text.extend_from_slice(format!("=?{}?{method}?", self.charset()).as_bytes());
+        self.text
+            .extend_from_slice(format!("=?{}?{method}?", self.charset()).as_bytes());
         if quoted {
             for &b in text {
                 match b {
@@ -179,9 +201,17 @@ impl Words {
     fn fitting(&self, text: &[u8], room: usize, quoted: bool) -> usize {
         let (mut len, mut cost) = (0, 0);
         while let Some(rest) = text.get(len..).filter(|rest| !rest.is_empty()) {
-            let tail = rest.iter().skip(1).take_while(|b| self.utf8 && **b & 0xC0 == 0x80).count();
+            let tail = rest
+                .iter()
+                .skip(1)
+                .take_while(|b| self.utf8 && **b & 0xC0 == 0x80)
+                .count();
             let character = rest.get(..=tail).unwrap_or(rest);
-            cost += if quoted { quoted_cost(character) } else { character.len() };
+            cost += if quoted {
+                quoted_cost(character)
+            } else {
+                character.len()
+            };
             let full = if quoted { cost > room } else { cost > room / 4 * 3 };
             if full && len > 0 {
                 break;
@@ -198,7 +228,9 @@ fn is_plain(b: u8) -> bool {
 }
 
 fn quoted_cost(text: &[u8]) -> usize {
-    text.iter().map(|b| if *b == b' ' || is_plain(*b) { 1 } else { 3 }).sum()
+    text.iter()
+        .map(|b| if *b == b' ' || is_plain(*b) { 1 } else { 3 })
+        .sum()
 }
 
 pub(super) fn is_space(b: u8) -> bool {
@@ -232,15 +264,27 @@ mod tests {
         let out = String::from_utf8(encode(field, false)).unwrap();
         assert!(out.is_ascii() && out.ends_with("\r\n"), "{out}");
         let lines: Vec<_> = out.trim_end().split("\r\n").collect();
-        assert!(lines.iter().skip(1).all(|line| line.starts_with([' ', '\t'])), "{out}");
-        assert!(lines.iter().all(|line| !line.contains("=?") || line.len() <= 76), "{out}");
+        assert!(
+            lines.iter().skip(1).all(|line| line.starts_with([' ', '\t'])),
+            "{out}"
+        );
+        assert!(
+            lines.iter().all(|line| !line.contains("=?") || line.len() <= 76),
+            "{out}"
+        );
         lines.concat()
     }
 
     #[test]
     fn only_words_that_need_it_are_touched() {
-        assert_eq!(encoded("Subject: a  Bär und b\r\n".as_bytes()), "Subject: a  =?utf-8?Q?B=C3=A4r?= und b");
-        assert_eq!(encoded("Subject: ä\r\n ö x\r\n".as_bytes()), "Subject: =?utf-8?B?w6Qgw7Y=?= x");
+        assert_eq!(
+            encoded("Subject: a  Bär und b\r\n".as_bytes()),
+            "Subject: a  =?utf-8?Q?B=C3=A4r?= und b"
+        );
+        assert_eq!(
+            encoded("Subject: ä\r\n ö x\r\n".as_bytes()),
+            "Subject: =?utf-8?Q?=C3=A4_=C3=B6?= x"
+        );
         assert_eq!(encoded(b"X-Any:\xe9\r\n"), "X-Any: =?unknown-8bit?Q?=E9?=");
         assert_eq!(encoded("Náme: x\r\n".as_bytes()), "Nme: x");
     }
@@ -255,7 +299,12 @@ mod tests {
 
     #[test]
     fn long_text_is_cut_between_characters() {
-        for text in ["ä".repeat(500), "Bär und ".repeat(90), "漢字".repeat(200), "a😀".repeat(100)] {
+        for text in [
+            "ä".repeat(500),
+            "Bär Süd ".repeat(90),
+            "漢字".repeat(200),
+            "a😀".repeat(100),
+        ] {
             let out = encoded(format!("Subject: {text}\r\n").as_bytes());
             for word in out.split(' ').skip(1) {
                 assert!(word.len() <= 75 && is_encoded_word(word.as_bytes()), "{word}");

@@ -1,0 +1,123 @@
+//! A claimed file of Queue becomes a message in hand: taken up again, taken over, or just put there (a report).
+//!
+//! Reads: the message file. Writes: Queue and Badmail through `mailroot` when it cannot be taken. Threads: keeper, and
+//! whoever puts a report.
+
+use super::job::{Job, Material, Source, read_source};
+use super::shared::{Settings, Shared};
+use super::undelivered;
+use crate::mail::MessageId;
+use crate::mailroot::spool::mtime_nanos;
+use crate::pickup::Completeness;
+use crate::queue::record::Record;
+use std::fs::{File, Metadata};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tracing::{debug, warn};
+
+/// What putting a claimed file of Queue in hand came to.
+pub enum Admitted {
+    /// In hand.
+    Job(Arc<Job>),
+    /// It went to Badmail, or there was nothing in it.
+    Gone,
+    /// Not now; it was released.
+    Later(Duration),
+}
+
+/// Puts `Queue/ID@NODE.EML` in hand: ours by name, entered in `in_hand`, its ENV read by the caller.
+pub fn admit(
+    shared: &Shared,
+    settings: &Settings,
+    id: MessageId,
+    file: String,
+    record: Option<Record>,
+    forced: bool,
+) -> Admitted {
+    let path = shared.spool.taken(id);
+    let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+    let (meta, handle): (Metadata, File) = match opened {
+        Ok(both) => both,
+        Err(error) => {
+            warn!(%id, %error, "cannot be read now");
+            return later(shared, id);
+        }
+    };
+    if meta.len() == 0 {
+        // An empty file in Queue is no message (`touch` can make one).
+        let _ = shared.spool.remove(id);
+        return Admitted::Gone;
+    }
+    let reading = Source::open(handle, meta.len()).and_then(|source| {
+        let reading = read_source(&source, settings)?;
+        Ok((source, reading))
+    });
+    let (source, reading) = match reading {
+        Ok(both) => both,
+        Err(error) => {
+            warn!(%id, %error, "cannot be read now");
+            return later(shared, id);
+        }
+    };
+    let transcoded = reading.transcoded.clone();
+    let submission = if record.is_some() {
+        reading.submission // it was judged complete before anybody was told anything
+    } else {
+        let age = meta
+            .modified()
+            .ok()
+            .and_then(|at| SystemTime::now().duration_since(at).ok());
+        let left = settings
+            .config
+            .pickup
+            .incomplete_grace
+            .saturating_sub(age.unwrap_or(Duration::ZERO));
+        if is_unfinished(reading.completeness) && !left.is_zero() {
+            let _ = shared.spool.release(id);
+            return Admitted::Later(left);
+        }
+        reading.when_final()
+    };
+    match submission {
+        Ok(submission) => {
+            let file_time = mtime_nanos(&meta);
+            Admitted::Job(Job::new(
+                shared,
+                settings,
+                Material {
+                    id,
+                    file,
+                    file_time,
+                    source,
+                    transcoded,
+                    submission,
+                    record,
+                    forced,
+                },
+            ))
+        }
+        Err(malformed) => {
+            if let Err(error) = undelivered::bury_unread(shared, id, &file, &source, Ok(&malformed), "") {
+                warn!(%id, %error, "it cannot be put into Badmail now");
+                shared.distrust(&error);
+                return later(shared, id);
+            }
+            Admitted::Gone
+        }
+    }
+}
+
+/// Whether its writer may still have something to add.
+pub fn is_unfinished(completeness: Completeness) -> bool {
+    matches!(
+        completeness,
+        Completeness::InsideHeader | Completeness::NoClosingBoundary
+    )
+}
+
+fn later(shared: &Shared, id: MessageId) -> Admitted {
+    if let Err(error) = shared.spool.release(id) {
+        debug!(%id, %error, "taken up again by the next scan");
+    }
+    Admitted::Later(Duration::from_secs(10))
+}

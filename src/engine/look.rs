@@ -1,0 +1,201 @@
+//! One file of Pickup: is its writer done, what does it say, and is it ours (contract §4).
+//!
+//! Reads: the file. Writes: Pickup and Queue through `mailroot` (the claim). Thread: those of intake's pool. Not here:
+//! which files are looked at and when (intake, sightings).
+
+use super::admit::is_unfinished;
+use super::job::{Job, Material, Source, read_source};
+use super::shared::{Settings, Shared};
+use super::sightings::{Print, Why};
+use super::{tell, undelivered};
+use crate::mail::MessageId;
+use crate::mailroot::evidence::{self, Candidate, Looked, Writers};
+use crate::mailroot::shown;
+use crate::mailroot::spool::mtime_nanos;
+use crate::pickup::{Malformed, Submission};
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tracing::{debug, info, warn};
+
+/// A file to look at.
+pub struct Glance {
+    /// Its name in Pickup.
+    pub name: OsString,
+    /// A notification showed it being renamed in, whole.
+    pub renamed_in: bool,
+    /// Size and times have not changed for so long; `None` when it was not seen before.
+    pub unchanged_for: Option<Duration>,
+    /// It was found incomplete with this print: as long as that stays, it is not read again.
+    pub incomplete: Option<Print>,
+}
+
+/// What a look came to.
+pub enum Look {
+    /// In hand.
+    Taken(Arc<Job>),
+    /// It went to Badmail, or it is gone.
+    Done,
+    /// Not yet.
+    Wait(Why),
+}
+
+/// Looks at one file; takes it when it is whole.
+pub fn look(shared: &Shared, settings: &Settings, glance: &Glance, shared_storage: bool) -> Look {
+    let path = shared.spool.folders().pickup.join(&glance.name);
+    let candidate = match evidence::look(&path) {
+        Looked::File(candidate) => candidate,
+        Looked::Gone => return Look::Done,
+        Looked::Empty => return Look::Wait(Why::Empty),
+        Looked::Linked => return Look::Wait(Why::Linked),
+        Looked::NotAFile(what) => return Look::Wait(Why::NotAFile(what)),
+        Looked::Unreadable(error) => return Look::Wait(Why::Unreadable(error.to_string())),
+    };
+    let evidence = match judge_writer(settings, glance, &candidate, shared_storage) {
+        Ok(evidence) => evidence,
+        Err(why) => return Look::Wait(why),
+    };
+    read_and_claim(shared, settings, glance, candidate, evidence)
+}
+
+/// Contract §4 (a) to (c): the evidence that the writer is done, or why to wait.
+fn judge_writer(
+    settings: &Settings,
+    glance: &Glance,
+    candidate: &Candidate,
+    shared_storage: bool,
+) -> Result<&'static str, Why> {
+    let pickup = &settings.config.pickup;
+    let print = Why::print(&candidate.meta);
+    match candidate.writers {
+        Writers::Some => return Err(Why::BeingWritten(print)),
+        Writers::Locked => return Err(Why::Locked(print)),
+        Writers::Unknown => {}
+        Writers::None if shared_storage => {}
+        Writers::None if glance.renamed_in => return Ok("renamed in, no writer (lease)"),
+        Writers::None => {
+            let age = candidate
+                .meta
+                .modified()
+                .ok()
+                .and_then(|at| SystemTime::now().duration_since(at).ok());
+            // A time in the future says nothing: then our own watching counts.
+            let quiet_for = age.max(glance.unchanged_for).unwrap_or(Duration::ZERO);
+            return if quiet_for >= pickup.quiet {
+                Ok("quiet, no writer (lease)")
+            } else {
+                Err(Why::Quiet(print, pickup.quiet.saturating_sub(quiet_for)))
+            };
+        }
+    }
+    match glance.unchanged_for {
+        Some(time) if time >= pickup.settle => Ok("settled: size and times unchanged"),
+        seen => Err(Why::Settling(
+            print,
+            pickup.settle.saturating_sub(seen.unwrap_or(Duration::ZERO)),
+        )),
+    }
+}
+
+fn read_and_claim(
+    shared: &Shared,
+    settings: &Settings,
+    glance: &Glance,
+    candidate: Candidate,
+    evidence: &str,
+) -> Look {
+    let grace = settings.config.pickup.incomplete_grace;
+    let waited = glance.unchanged_for.unwrap_or(Duration::ZERO);
+    let print = Why::print(&candidate.meta);
+    if glance.incomplete == Some(print) && waited < grace {
+        return Look::Wait(Why::Incomplete(print, grace - waited));
+    }
+    let file = match candidate.file.try_clone() {
+        Ok(file) => file,
+        Err(error) => return Look::Wait(Why::Unreadable(error.to_string())),
+    };
+    let len = candidate.meta.len();
+    let (source, reading) = match Source::open(file, len).and_then(|source| {
+        let reading = read_source(&source, settings)?;
+        Ok((source, reading))
+    }) {
+        Ok(both) => both,
+        Err(error) => return Look::Wait(Why::Unreadable(error.to_string())),
+    };
+    if is_unfinished(reading.completeness) && waited < grace {
+        return Look::Wait(Why::Incomplete(print, grace - waited));
+    }
+    let transcoded = reading.transcoded.clone();
+    let submission = reading.when_final();
+    let id = MessageId::generate();
+    shared.in_hand.enter(id.ulid);
+    let claimed = shared.spool.claim_from_pickup(&glance.name, id);
+    let result = match claimed {
+        Ok(true) => settle_claim(
+            shared, settings, glance, &candidate, id, source, transcoded, submission, evidence,
+        ),
+        Ok(false) => Look::Done,
+        Err(error) => {
+            shared.distrust(&error);
+            Look::Wait(Why::Unclaimable(error.to_string()))
+        }
+    };
+    if !matches!(result, Look::Taken(_)) {
+        shared.in_hand.leave(id.ulid);
+    }
+    result
+}
+
+#[allow(clippy::too_many_arguments)] // the facts of one file, used once
+fn settle_claim(
+    shared: &Shared,
+    settings: &Settings,
+    glance: &Glance,
+    candidate: &Candidate,
+    id: MessageId,
+    source: Source,
+    transcoded: Option<Arc<[u8]>>,
+    submission: Result<Submission, Malformed>,
+    evidence: &str,
+) -> Look {
+    if !candidate.undisturbed() || !candidate.is_still(&shared.spool.taken(id)) {
+        // Somebody began to write, or swapped the file, between the look and the claim: judged again as of Queue.
+        debug!(%id, "changed while it was claimed; judged again");
+        if let Err(error) = shared.spool.release(id) {
+            warn!(%id, %error, "taken up again by the next scan");
+        }
+        shared.poke_keeper();
+        return Look::Done;
+    }
+    let name = shown(&glance.name);
+    match submission {
+        Ok(submission) => {
+            let first_lines = tell::first_lines(id, &name, evidence, &submission);
+            let material = Material {
+                id,
+                file: name,
+                file_time: mtime_nanos(&candidate.meta),
+                source,
+                transcoded,
+                submission,
+                record: None,
+                forced: false,
+            };
+            let job = Job::new(shared, settings, material);
+            tell::taken(&job, &job.submission, evidence, candidate.meta.len());
+            job.note_local(first_lines.trim_end());
+            Look::Taken(job)
+        }
+        Err(malformed) => {
+            info!(%id, file = %name, size = candidate.meta.len(), evidence, "taken");
+            let ltr = format!("taken from Pickup as {id}, file {name}\n  complete: {evidence}\n");
+            let why = Ok(&malformed);
+            if let Err(error) = undelivered::bury_unread(shared, id, &name, &source, why, &ltr) {
+                warn!(%id, %error, "it cannot be put into Badmail now; it stays in Queue");
+                shared.distrust(&error);
+                let _ = shared.spool.release(id);
+            }
+            Look::Done
+        }
+    }
+}
