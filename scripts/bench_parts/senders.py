@@ -199,9 +199,9 @@ class Smtplib(Sender):
 import os, smtplib, sys
 with smtplib.SMTP("127.0.0.1", int(sys.argv[2])) as host:
     for entry in os.scandir(sys.argv[1]):
-        with open(entry.path, "rb") as file:
-            sender, receiver, content = file.read().split(b"\\n", 2)
-        host.sendmail(sender[10:].decode(), [receiver[12:].decode()], content)
+        with open(entry.path) as file:
+            sender, receiver, content = file.read().split("\\n", 2)
+        host.sendmail(sender[10:], [receiver[12:]], content)
         os.unlink(entry.path)
 """
 
