@@ -21,7 +21,7 @@
 //! |:-:|---|---|
 //! | 0 | [`mail`] | the words: IDs, addresses, envelopes, outcomes, header fields. No I/O |
 //! | 1 | [`mailroot`] | the disk: the only module that creates, renames, syncs or removes |
-//! | 2 | [`pickup`] [`queue`] [`drop`] [`badmail`] [`report`] [`route`] [`dns`] [`smtp`] | one idea each; none knows the others' order |
+//! | 2 | [`pickup`] [`queue`] [`mod@drop`] [`badmail`] [`report`] [`route`] [`dns`] [`smtp`] | one idea each; none knows the others' order |
 //! | 3 | [`engine`] | the order of things; its head is the thread map |
 //! | 4 | [`cli`] | the verbs |
 //!
