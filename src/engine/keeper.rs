@@ -46,6 +46,7 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         orphans: HashMap::new(),
         generation: 0,
         scanned: false,
+        unlisted: false,
         next_prune: Instant::now(),
     };
     let mut next_scan = Instant::now();
@@ -90,6 +91,8 @@ struct Keeper<'a> {
     orphans: HashMap<Ulid, (Instant, u32)>,
     generation: u64,
     scanned: bool,
+    /// Something was taken over that only the next listing shows.
+    unlisted: bool,
     next_prune: Instant,
 }
 
@@ -107,7 +110,7 @@ impl Keeper<'_> {
             }
         };
         let dead: HashSet<NodeName> = std::mem::take(&mut *lock(&self.shared.dead));
-        self.take_over(&listing, &dead);
+        self.unlisted = self.take_over(&listing, &dead);
         self.compare(&listing);
         self.sweep_orphans(&listing);
         self.bury_the_dead(&listing, &dead);
@@ -147,7 +150,8 @@ impl Keeper<'_> {
     }
 
     /// What dead nodes left, and what lies under our own name and is in no session.
-    fn take_over(&self, listing: &Listing, dead: &HashSet<NodeName>) {
+    fn take_over(&self, listing: &Listing, dead: &HashSet<NodeName>) -> bool {
+        let mut taken = false;
         let own = self.shared.spool.node();
         for (id, node) in &listing.taken {
             let stray = node == own && !self.shared.in_hand.has(id.ulid);
@@ -155,15 +159,22 @@ impl Keeper<'_> {
                 continue;
             }
             match self.shared.spool.take_over(*id, node) {
-                Ok(true) => info!(%id, from = %node, "taken over"),
+                Ok(true) => {
+                    info!(%id, from = %node, "taken over");
+                    taken = true;
+                }
                 Ok(false) => {}
                 Err(error) => warn!(%id, %error, "cannot be taken over now"),
             }
         }
         if !dead.is_empty() {
             self.take_over_half_claims(dead);
-            self.shared.poke_keeper(); // what was taken over is listed at once
         }
+        if taken || !dead.is_empty() {
+            self.shared.poke_keeper(); // what was taken over is listed at once
+            return true;
+        }
+        false
     }
 
     /// Claims across volumes that a dead node did not finish: `Pickup/.ID@NODE.EML`.
@@ -340,7 +351,12 @@ impl Keeper<'_> {
         }
         let nothing_due = self.due.peek().is_none_or(|Reverse((due, _))| *due > now);
         if self.shared.mode == Mode::Drain && self.scanned {
-            self.shared.queue_idle.store(nothing_due, Ordering::SeqCst);
+            let all_seen = self.shared.judged.load(Ordering::SeqCst)
+                && lock(&self.shared.dead).is_empty()
+                && !self.unlisted;
+            self.shared
+                .queue_idle
+                .store(nothing_due && all_seen, Ordering::SeqCst);
             self.shared.progress.note();
         }
     }
