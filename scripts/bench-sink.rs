@@ -110,6 +110,9 @@ fn serve(options: &Options) -> io::Result<()> {
             host.violations().len()
         )?;
     }
+    if let Some(first) = host.violations().first() {
+        eprintln!("sink: a sender broke the protocol: {first}");
+    }
     Ok(())
 }
 
@@ -264,14 +267,7 @@ impl Line {
             self.replies(2, b'2')?;
             self.replies(1, b'3')?;
             group.clear();
-            let mut at_line_start = true;
-            for piece in content(&bytes).split_inclusive(|&b| b == b'\n') {
-                if at_line_start && piece.first() == Some(&b'.') {
-                    group.push(b'.');
-                }
-                at_line_start = true;
-                group.extend_from_slice(piece);
-            }
+            wire_form(content(&bytes), true, &mut group);
             group.extend_from_slice(b".\r\n");
             if next.is_some() {
                 group.extend_from_slice(ENVELOPE);
@@ -290,16 +286,18 @@ impl Line {
     /// Several messages share a write, and their replies a read.
     fn by_bdat(&mut self, supply: &dyn Supply) -> io::Result<()> {
         let (mut names, mut group, mut sent) = (Vec::new(), Vec::new(), Vec::new());
+        let mut chunk = Vec::new();
         loop {
             group.clear();
             while sent.len() < WINDOW && group.len() < GROUP_BYTES {
                 let Some((bytes, file)) = supply.next(&mut names)? else {
                     break;
                 };
-                let content = content(&bytes);
+                chunk.clear();
+                wire_form(content(&bytes), false, &mut chunk);
                 group.extend_from_slice(ENVELOPE);
-                write!(group, "BDAT {} LAST\r\n", content.len())?;
-                group.extend_from_slice(content);
+                write!(group, "BDAT {} LAST\r\n", chunk.len())?;
+                group.extend_from_slice(&chunk);
                 sent.push(file);
             }
             if sent.is_empty() {
@@ -326,6 +324,21 @@ impl Line {
             }
         }
         Ok(())
+    }
+}
+
+/// Lines as SMTP wants them: CRLF, and for DATA a second period.
+fn wire_form(content: &[u8], stuffed: bool, out: &mut Vec<u8>) {
+    let mut rest = content;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = rest.get(..end).unwrap_or_default();
+        if stuffed && line.first() == Some(&b'.') {
+            out.push(b'.');
+        }
+        out.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        out.extend_from_slice(b"\r\n");
+        rest = rest.get(end + 1..).unwrap_or_default();
     }
 }
 

@@ -3,7 +3,7 @@
 //! Reads `/etc/resolv.conf` (unless `dns.servers` is set) and `/etc/hosts`; writes nothing. The only asynchronous
 //! code of the crate is in here, closed in one thread named `dns`, which starts at the first question and is
 //! started anew when it has died. Callers are ordinary threads; they wait for an answer no longer than
-//! [`Pace::patience`]. Not here: what an answer means for a message (`route`).
+//! `Pace::patience`. Not here: what an answer means for a message (`route`).
 //!
 //! Names are asked as they are given, never with a search domain appended: `bob@mail` must not go to
 //! `mail.our-own.example`. `/etc/hosts` is believed for addresses (and then alone, as the C library does), never

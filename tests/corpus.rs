@@ -3,6 +3,13 @@
 //! The corpora: the messages of CPython's own e-mail tests, where Python is installed with them, and the fixtures of
 //! this project. Each gets a leading block; what is to arrive is computed here, without the program's own code.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -49,7 +49,7 @@ impl Parts for Fake {
         self.started.replace(Some(start));
         Exit::Waiting
     }
-    fn demo(&self, dir: Option<PathBuf>) -> Exit {
+    fn demo(&self, dir: Option<PathBuf>, _: &mut Page<'_>, _: &mut Page<'_>) -> Exit {
         self.calls.borrow_mut().push(format!("demo {dir:?}"));
         Exit::Ok
     }

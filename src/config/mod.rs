@@ -68,54 +68,54 @@ pub struct Config {
 /// `[server]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// What we call ourselves in HELO, Received and Message-ID. [FullyQualifiedDomainName]
+    /// What we call ourselves in HELO, Received and Message-ID. (IIS: `FullyQualifiedDomainName`)
     pub hostname: String,
 }
 
 /// `[folders]`: absolute paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folders {
-    /// [PickupDirectory]
+    /// (IIS: `PickupDirectory`)
     pub pickup: PathBuf,
-    /// [QueueDirectory]
+    /// (IIS: `QueueDirectory`)
     pub queue: PathBuf,
-    /// [DropDirectory]
+    /// (IIS: `DropDirectory`)
     pub drop: PathBuf,
-    /// [BadMailDirectory]
+    /// (IIS: `BadMailDirectory`)
     pub badmail: PathBuf,
     /// heartbeats
     pub status: PathBuf,
-    /// log files. [LogFileDirectory]
+    /// log files. (IIS: `LogFileDirectory`)
     pub logs: PathBuf,
 }
 
 /// `[domains]`: what is local.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Domains {
-    /// Local, and appended to addresses without a domain. [DefaultDomain]
+    /// Local, and appended to addresses without a domain. (IIS: `DefaultDomain`)
     pub default: String,
-    /// Further local domains. [alias domains]
+    /// Further local domains. (IIS: `alias domains`)
     pub aliases: Vec<String>,
 }
 
-/// `[[remote]]`: a remote domain with a route of its own. [IIsSmtpDomain]
+/// `[[remote]]`: a remote domain with a route of its own. (IIS: `IIsSmtpDomain`)
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     /// `example.com`, or `*.example.com` for every name below it.
     pub name: String,
-    /// How its mail leaves. [RouteAction]
+    /// How its mail leaves. (IIS: `RouteAction`)
     pub route: RemoteRoute,
     /// `None`: that of `[delivery]`.
     pub port: Option<u16>,
     /// `None`: that of `[delivery]`.
     pub tls: Option<TlsMode>,
-    /// Say HELO, never EHLO. [RouteAction 0x400000]
+    /// Say HELO, never EHLO. (IIS: `RouteAction 0x400000`)
     pub helo: bool,
     /// `None`: that of `[delivery]` when the route is a smart host of `[delivery]`, else no authentication.
     pub auth: Option<Auth>,
-    /// Its mail waits until this is false again. [RouteAction 0x200]
+    /// Its mail waits until this is false again. (IIS: `RouteAction 0x200`)
     pub hold: bool,
-    /// For the listener plug-in: others may relay to it. [RouteAction 0x1000]
+    /// For the listener plug-in: others may relay to it. (IIS: `RouteAction 0x1000`)
     pub relay: bool,
 }
 
@@ -142,7 +142,7 @@ pub struct HostPort {
 pub enum Host {
     /// Looked up as A/AAAA.
     Name(String),
-    /// Given as `[ip]`: skips DNS. [SmartHost]
+    /// Given as `[ip]`: skips DNS. (IIS: `SmartHost`)
     Ip(std::net::IpAddr),
 }
 
@@ -157,7 +157,7 @@ pub struct Pickup {
     pub settle: Duration,
     /// How long a message without its closing boundary may take to get it.
     pub incomplete_grace: Duration,
-    /// How lines that begin with a period are meant. [SmtpDotStuffPickupDirFiles]
+    /// How lines that begin with a period are meant. (IIS: `SmtpDotStuffPickupDirFiles`)
     pub dots: DotsSetting,
     /// Name patterns that are left alone; `*` stands for anything. Names that begin with `.` or `~` are in any case.
     pub ignore: Vec<String>,
@@ -180,46 +180,46 @@ pub enum DotsSetting {
 /// `[messages]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Messages {
-    /// Bytes; 0: no limit. [MaxMessageSize]
+    /// Bytes; 0: no limit. (IIS: `MaxMessageSize`)
     pub max_size: u64,
-    /// Recipients per transaction. [MaxRecipients]
+    /// Recipients per transaction. (IIS: `MaxRecipients`)
     pub max_recipients: usize,
-    /// Messages per connection; 0: no limit. [MaxBatchedMessages]
+    /// Messages per connection; 0: no limit. (IIS: `MaxBatchedMessages`)
     pub max_per_connection: usize,
-    /// `Received:` headers before a message counts as looping. [HopCount]
+    /// `Received:` headers before a message counts as looping. (IIS: `HopCount`)
     pub max_hops: usize,
 }
 
 /// `[delivery]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Tried in order; empty: MX. [SmartHost]
+    /// Tried in order; empty: MX. (IIS: `SmartHost`)
     pub smart_host: Vec<HostPort>,
-    /// [SmartHostType]
+    /// (IIS: `SmartHostType`)
     pub smart_host_mode: SmartHostMode,
-    /// [RemoteSmtpPort]
+    /// (IIS: `RemoteSmtpPort`)
     pub port: u16,
-    /// [AlwaysUseSsl]
+    /// (IIS: `AlwaysUseSsl`)
     pub tls: TlsMode,
     /// TLS from the first byte (port 465), for the smart host.
     pub implicit_tls: bool,
     /// PEM file of trusted roots in place of the system's.
     pub tls_ca_file: Option<PathBuf>,
-    /// For the smart host. [RouteUserName]
+    /// For the smart host. (IIS: `RouteUserName`)
     pub auth: Option<Auth>,
     /// Send credentials over an unencrypted connection.
     pub allow_plaintext_auth: bool,
-    /// When a deferred message is tried again; the last repeats. [SmtpRemoteProgressiveRetry]
+    /// When a deferred message is tried again; the last repeats. (IIS: `SmtpRemoteProgressiveRetry`)
     pub schedule: Schedule,
-    /// Connections in all. [MaxOutConnections]
+    /// Connections in all. (IIS: `MaxOutConnections`)
     pub max_connections: usize,
-    /// Connections to one destination. [MaxOutConnectionsPerDomain]
+    /// Connections to one destination. (IIS: `MaxOutConnectionsPerDomain`)
     pub max_connections_per_domain: usize,
     /// Until a TCP connection stands.
     pub connect_timeout: Duration,
-    /// For each reply of a host. [RemoteTimeout]
+    /// For each reply of a host. (IIS: `RemoteTimeout`)
     pub timeout: Duration,
-    /// Replaces a local domain in MAIL FROM; empty: off. [MasqueradeDomain]
+    /// Replaces a local domain in MAIL FROM; empty: off. (IIS: `MasqueradeDomain`)
     pub masquerade_domain: String,
 }
 
@@ -228,9 +228,9 @@ pub struct Delivery {
 pub struct Schedule {
     /// Waits after the first, second … failed attempt; the last repeats. Never empty.
     pub retry: Vec<Duration>,
-    /// Age at which the sender is told of the delay, once; zero: never. [SmtpRemoteDelayExpireMinutes]
+    /// Age at which the sender is told of the delay, once; zero: never. (IIS: `SmtpRemoteDelayExpireMinutes`)
     pub delay_notice: Duration,
-    /// Age at which the message is given up. [SmtpRemoteNDRExpireMinutes]
+    /// Age at which the message is given up. (IIS: `SmtpRemoteNDRExpireMinutes`)
     pub expire: Duration,
 }
 
@@ -317,9 +317,9 @@ pub struct Badmail {
 /// `[reports]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reports {
-    /// From address of DSNs. [PostmasterEmail]
+    /// From address of DSNs. (IIS: `PostmasterEmail`)
     pub postmaster: crate::mail::Address,
-    /// Gets a copy of each failure DSN. [SendNdrTo]
+    /// Gets a copy of each failure DSN. (IIS: `SendNdrTo`)
     pub copy_to: Option<crate::mail::Address>,
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Threads: desk-0 … desk-7; several, because each deposit waits for the disk.
 
-use super::job::{Job, Part, Settled};
+use super::job::{Job, Means, Part, Settled};
 use super::shared::{Shared, lock};
 use super::undelivered::digest;
 use super::{settle, tell};
-use crate::clock;
+use crate::clock::{self, Millis};
 use crate::mail::{EnhancedStatus, Envelope, Outcome, Verdict};
 use crate::queue::env;
 use crate::smtp::content::{Abilities, Content};
@@ -22,6 +22,10 @@ pub enum Errand {
     Deposit(Part),
     /// These recipients get this outcome.
     Refuse(Part, Outcome),
+    /// These recipients wait for their domain to be set free.
+    Hold(Part, Outcome),
+    /// Back to Queue, not to be taken up before this time.
+    Park(Part, Millis),
     /// No recipient is open: only the end is missing.
     Conclude(Arc<Job>),
 }
@@ -31,7 +35,7 @@ pub fn run(shared: &Shared, errands: &Receiver<Errand>) {
     loop {
         select! {
             recv(errands) -> errand => match errand {
-                Ok(errand) => serve(shared, errand),
+                Ok(errand) => unharmed(|| serve(shared, errand)),
                 Err(_) => return,
             },
             recv(shared.stop.signal()) -> _ => return,
@@ -39,10 +43,20 @@ pub fn run(shared: &Shared, errands: &Receiver<Errand>) {
     }
 }
 
+/// Whatever happens in settling one message, the thread goes on with the next. The message stays claimed; its next
+/// life begins at the next start.
+pub fn unharmed(work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        error!("an internal error while a message was settled; it is taken up at the next start");
+    }
+}
+
 /// At the end: what nobody has begun goes back to Queue.
 pub fn give_back(shared: &Shared, errand: Errand) {
     match errand {
-        Errand::Deposit(part) | Errand::Refuse(part, _) => settle::give_back(shared, &part.job),
+        Errand::Deposit(part) | Errand::Refuse(part, _) | Errand::Hold(part, _) | Errand::Park(part, _) => {
+            settle::give_back(shared, &part.job)
+        }
         Errand::Conclude(job) => settle::conclude(shared, &job),
     }
 }
@@ -50,44 +64,32 @@ pub fn give_back(shared: &Shared, errand: Errand) {
 fn serve(shared: &Shared, errand: Errand) {
     match errand {
         Errand::Conclude(job) => settle::conclude(shared, &job),
-        Errand::Refuse(part, outcome) => {
-            let outcomes = part
-                .recipients
-                .iter()
-                .map(|&index| (index, outcome.clone()))
-                .collect();
-            finish(shared, &part.job, outcomes, false);
-        }
+        Errand::Park(part, until) => settle::park(shared, &part.job, until),
+        Errand::Refuse(part, outcome) => finish(shared, &part, &outcome, Means::Host),
+        Errand::Hold(part, outcome) => finish(shared, &part, &outcome, Means::Hold),
         Errand::Deposit(part) => {
             let outcome = guarded(&part.job, || deposit(shared, &part));
-            let outcomes = part
-                .recipients
-                .iter()
-                .map(|&index| (index, outcome.clone()))
-                .collect();
-            finish(shared, &part.job, outcomes, true);
+            finish(shared, &part, &outcome, Means::Drop);
         }
     }
 }
 
-fn finish(shared: &Shared, job: &Arc<Job>, outcomes: Vec<(usize, Outcome)>, local: bool) {
+/// All recipients of the part end alike.
+fn finish(shared: &Shared, part: &Part, outcome: &Outcome, means: Means) {
+    let job = &part.job;
+    let all = part.recipients.iter().map(|&index| (index, outcome.clone()));
     let mut settled = Settled {
-        outcomes,
-        local,
-        offered_dsn: false,
-        notes: String::new(),
-        dialogue: String::new(),
+        outcomes: all.collect(),
+        means,
+        ..Settled::default()
     };
-    if settled
-        .outcomes
-        .iter()
-        .any(|(_, outcome)| outcome.verdict != Verdict::Delivered)
-    {
-        let mut notes = format!(
-            "{} {}\n",
-            env::time(clock::now()),
-            if local { "Drop" } else { "no connection made" }
-        );
+    if outcome.verdict != Verdict::Delivered {
+        let place = if means == Means::Drop {
+            "Drop"
+        } else {
+            "no connection made"
+        };
+        let mut notes = format!("{} {place}\n", env::time(clock::now()));
         tell::outcomes(&mut notes, job, &settled);
         settled.notes = notes;
     }

@@ -6,7 +6,7 @@
 use super::desk::Errand;
 use super::job::{Job, Part};
 use super::shared::{Settings, Shared, lock};
-use super::{desk, session, settle};
+use super::{MAX_IN_HAND, desk, session, settle};
 use crate::mail::{EnhancedStatus, Outcome};
 use crate::queue::State;
 use crate::route::{Destination, Route};
@@ -25,6 +25,14 @@ const PARTS_PER_SESSION: usize = 16;
 const DESKS: usize = 8;
 /// How often overflows are looked at.
 const TICK: Duration = Duration::from_millis(20);
+/// How often it is looked whether a slow destination crowds out the others.
+const RELIEF: Duration = Duration::from_secs(1);
+/// When it does, it keeps what it sends in so many seconds at its present pace …
+const SOON: usize = 5;
+/// … and at least so many parts.
+const LEAST_KEPT: usize = 32;
+/// What it does not keep is taken up again after so many milliseconds.
+const PARKED: u64 = 10_000;
 /// A destination that cannot be reached is left alone for at most this long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -47,6 +55,9 @@ struct Line {
     overflow: VecDeque<Part>,
     sessions: usize,
     down: Option<(Instant, Outcome)>,
+    /// Parts that ever stood in line, and how many of them had left it at the last look.
+    entered: u64,
+    left: u64,
 }
 
 struct Dispatch<'a> {
@@ -56,6 +67,7 @@ struct Dispatch<'a> {
     session_number: u64,
     errands: Sender<Errand>,
     waiting_errands: VecDeque<Errand>,
+    next_relief: Instant,
 }
 
 /// Serves events until the end; then gives back what nobody has begun.
@@ -77,12 +89,16 @@ pub fn run(shared: &Arc<Shared>, events: &Receiver<Event>) {
         session_number: 0,
         errands,
         waiting_errands: VecDeque::new(),
+        next_relief: Instant::now() + RELIEF,
     };
     let ticks = tick(TICK);
     loop {
         select! {
             recv(events) -> event => if let Ok(event) = event { dispatch.serve(event) },
-            recv(ticks) -> _ => dispatch.refill(),
+            recv(ticks) -> _ => {
+                dispatch.refill();
+                dispatch.relieve();
+            }
             recv(shared.stop.signal()) -> _ => break,
         }
     }
@@ -129,10 +145,9 @@ impl Dispatch<'_> {
                 Way::Local => self.errand(Errand::Deposit(part(None))),
                 Way::Refused(outcome) => self.errand(Errand::Refuse(part(None), outcome)),
                 Way::Held(to) => {
-                    lock(&job.state).held = true;
                     let words = format!("its domain is on hold ({})", to.rule);
                     let outcome = Outcome::deferred(EnhancedStatus::new(4, 3, 2), words);
-                    self.errand(Errand::Refuse(part(None), outcome));
+                    self.errand(Errand::Hold(part(None), outcome));
                 }
                 Way::Remote(to) => {
                     let part = part(Some(Arc::clone(&to)));
@@ -166,7 +181,7 @@ impl Dispatch<'_> {
             let Some(line) = self.lines.get_mut(key) else {
                 return;
             };
-            let backlog = line.parts.len() + line.overflow.len();
+            let backlog = line.backlog();
             let wanted = backlog
                 .div_ceil(PARTS_PER_SESSION)
                 .min(delivery.max_connections_per_domain.max(1));
@@ -264,6 +279,28 @@ impl Dispatch<'_> {
         }
     }
 
+    /// A destination that is slow must not fill the memory that all share: what it will not send soon goes back to
+    /// Queue for a while, where other nodes can take it, and makes room for the mail of others.
+    fn relieve(&mut self) {
+        let now = Instant::now();
+        if now < self.next_relief {
+            return;
+        }
+        self.next_relief = now + RELIEF;
+        let crowded = self.shared.in_hand.room() < MAX_IN_HAND / 8;
+        let until = crate::clock::now() + PARKED;
+        for line in self.lines.values_mut() {
+            let keep = line.pace().saturating_mul(SOON).max(LEAST_KEPT);
+            if crowded && line.backlog() > keep {
+                let cut = line.cut_after(keep);
+                debug!(destination = %line.destination.key, parts = cut.len(), "slow; back to Queue for a while");
+                for part in cut {
+                    self.waiting_errands.push_back(Errand::Park(part, until));
+                }
+            }
+        }
+    }
+
     fn give_everything_back(&mut self, errand_line: &Receiver<Errand>) {
         let shared = self.shared;
         for line in self.lines.values_mut() {
@@ -291,10 +328,39 @@ impl Line {
             overflow: VecDeque::new(),
             sessions: 0,
             down: None,
+            entered: 0,
+            left: 0,
         }
     }
 
+    fn backlog(&self) -> usize {
+        self.parts.len() + self.overflow.len()
+    }
+
+    /// Parts that have left the line since the last look.
+    fn pace(&mut self) -> usize {
+        let left = self.entered.saturating_sub(self.backlog() as u64);
+        let pace = left.saturating_sub(std::mem::replace(&mut self.left, left));
+        usize::try_from(pace).unwrap_or(usize::MAX)
+    }
+
+    /// Takes out what stands behind the first `keep`.
+    fn cut_after(&mut self, keep: usize) -> Vec<Part> {
+        let mut all: Vec<Part> = self.parts.try_iter().chain(self.overflow.drain(..)).collect();
+        let cut = all.split_off(keep.min(all.len()));
+        self.entered = self.entered.saturating_sub(cut.len() as u64);
+        for part in all {
+            self.stand(part);
+        }
+        cut
+    }
+
     fn push(&mut self, part: Part) {
+        self.entered += 1;
+        self.stand(part);
+    }
+
+    fn stand(&mut self, part: Part) {
         if !self.overflow.is_empty() {
             return self.overflow.push_back(part);
         }

@@ -69,6 +69,8 @@ pub fn run(shared: &Shared, presence: &mut Node) {
     let mut watched: HashMap<NodeName, Watched> = HashMap::new();
     let mut failing = false;
     judge(shared, &nodes, &mut watched, true);
+    shared.judged.store(true, Ordering::SeqCst);
+    shared.poke_keeper();
     loop {
         let cluster = shared.settings().config.cluster.clone();
         if shared.stop.sleep(cluster.heartbeat) {

@@ -6,13 +6,14 @@
 use super::dispatch::Event;
 use super::look::{Glance, Look, look};
 use super::shared::{Mode, Settings, Shared};
-use super::sightings::Sightings;
+use super::sightings::{Sightings, Why};
 use crate::mailroot::evidence;
 use crate::mailroot::watch::{Happened, Hints};
 use crossbeam_channel::{Receiver, select};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -165,7 +166,10 @@ impl Intake<'_> {
 
     fn take(&mut self, settings: &Settings, glances: Vec<Glance>) {
         let (shared, shared_storage) = (self.shared, self.shared_storage);
-        let look = |glance: &Glance| look(shared, settings, glance, shared_storage);
+        let look = |glance: &Glance| {
+            let looked = AssertUnwindSafe(|| look(shared, settings, glance, shared_storage));
+            catch_unwind(looked).unwrap_or_else(|_| Look::Wait(Why::Unreadable("an internal error".into())))
+        };
         let looks: Vec<Look> = match glances.as_slice() {
             [one] => vec![look(one)],
             many => self.pool.install(|| many.par_iter().map(look).collect()),

@@ -55,8 +55,8 @@ pub struct JobState {
     pub record: Record,
     /// Grows with each change of `record`.
     pub version: u64,
-    /// Recipients tried in this attempt and whether locally.
-    pub tried: Vec<(usize, bool)>,
+    /// Recipients tried in this attempt and by which means.
+    pub tried: Vec<(usize, Means)>,
     /// Lines for LTR and RTR, not yet written.
     pub ltr: String,
     /// See `ltr`.
@@ -65,8 +65,8 @@ pub struct JobState {
     pub has_remains: bool,
     /// The message file has been synced.
     pub durable: bool,
-    /// It waits for its domain, not for a host: no attempt is counted.
-    pub held: bool,
+    /// Not to be taken up again before this time: its destination is slow and others need the room.
+    pub parked: Millis,
 }
 
 /// The recipients of one message that go the same way.
@@ -79,13 +79,25 @@ pub struct Part {
     pub destination: Option<Arc<Destination>>,
 }
 
+/// What a recipient waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Means {
+    /// A remote host: the schedule of `[delivery]`.
+    #[default]
+    Host,
+    /// Drop: the schedule of `[drop]`.
+    Drop,
+    /// Its domain to be set free (`hold = true`): no attempt is counted, and nothing expires.
+    Hold,
+}
+
 /// What became of a part.
 #[derive(Default)]
 pub struct Settled {
     /// Index into the record, outcome.
     pub outcomes: Vec<(usize, Outcome)>,
-    /// It went to Drop.
-    pub local: bool,
+    /// How it was tried.
+    pub means: Means,
     /// The host promised to report successes itself.
     pub offered_dsn: bool,
     /// For LTR.
@@ -216,7 +228,7 @@ impl Job {
                 rtr: String::new(),
                 has_remains,
                 durable: has_remains,
-                held: false,
+                parked: 0,
             }),
             saved: Mutex::default(),
         })

@@ -7,14 +7,14 @@
 use super::admit::{Admitted, admit};
 use super::dispatch::Event;
 use super::job::Released;
+use super::listing::Listing;
 use super::shared::{Mode, Settings, Shared, lock};
 use super::undelivered;
 use crate::clock;
 use crate::clock::Millis;
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
-use crate::mailroot::spool::mtime_nanos;
-use crate::mailroot::{DiskError, NodeName, QueueName, node};
+use crate::mailroot::{DiskError, NodeName, QueueName, node, prune};
 use crate::queue::env;
 use crate::queue::record::Record;
 use crossbeam_channel::{Receiver, select};
@@ -22,15 +22,18 @@ use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
-use tracing::{debug, info, warn};
+use std::time::{Duration, Instant, SystemTime};
+use tracing::{debug, error, info, warn};
 
 /// ENV and transcripts without a message file go after this long: a listing can miss a file being renamed.
 const ORPHAN_AGE: Duration = Duration::from_secs(600);
 /// "Its time is no longer the one that ENV remembers, give or take two seconds": some storage keeps whole seconds.
 const TOUCH_TOLERANCE: i128 = 2_000_000_000;
+/// How often Badmail is looked at for what is too old or too much.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// A listing may take this share of the time: the next one waits so many times as long as the last one took.
 const LISTING_SHARE: u32 = 20;
 
@@ -43,6 +46,8 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         orphans: HashMap::new(),
         generation: 0,
         scanned: false,
+        unlisted: false,
+        next_prune: Instant::now(),
     };
     let mut next_scan = Instant::now();
     loop {
@@ -86,17 +91,9 @@ struct Keeper<'a> {
     orphans: HashMap<Ulid, (Instant, u32)>,
     generation: u64,
     scanned: bool,
-}
-
-/// One listing, sorted out.
-#[derive(Default)]
-struct Listing {
-    waiting: Vec<(MessageId, i128)>,
-    taken: Vec<(MessageId, NodeName)>,
-    /// Every ULID with a message file, held ones too.
-    alive: HashSet<Ulid>,
-    remains: HashMap<Ulid, u32>,
-    temporary: Vec<(std::path::PathBuf, NodeName)>,
+    /// Something was taken over that only the next listing shows.
+    unlisted: bool,
+    next_prune: Instant,
 }
 
 impl Keeper<'_> {
@@ -113,54 +110,48 @@ impl Keeper<'_> {
             }
         };
         let dead: HashSet<NodeName> = std::mem::take(&mut *lock(&self.shared.dead));
-        self.take_over(&listing, &dead);
+        self.unlisted = self.take_over(&listing, &dead);
         self.compare(&listing);
         self.sweep_orphans(&listing);
         self.bury_the_dead(&listing, &dead);
         self.scanned = true;
+        self.prune();
+    }
+
+    /// Old Badmail, when settings say so.
+    fn prune(&mut self) {
+        if self.next_prune > Instant::now() {
+            return;
+        }
+        self.next_prune = Instant::now() + PRUNE_EVERY;
+        let settings = self.shared.settings();
+        let limits = &settings.config.badmail;
+        let folder = &self.shared.spool.folders().badmail;
+        match prune::badmail(folder, limits.keep_days, limits.max_size, SystemTime::now()) {
+            Ok(0) => {}
+            Ok(messages) => info!(
+                messages,
+                "removed from Badmail (badmail.keep_days, badmail.max_size)"
+            ),
+            Err(error) => warn!(%error, "Badmail is not kept small; tried again later"),
+        }
     }
 
     fn list(&self) -> Result<Listing, DiskError> {
-        let queue = &self.shared.spool.folders().queue;
-        let mut listing = Listing::default();
-        for entry in std::fs::read_dir(queue).map_err(DiskError::when("list", queue))? {
-            let entry = entry.map_err(DiskError::when("list", queue))?;
-            let Some(name) = QueueName::parse(&entry.file_name()) else {
-                continue;
-            };
-            match name {
-                QueueName::Waiting(id) => {
-                    listing.alive.insert(id.ulid);
-                    // Its time tells of a touch.
-                    if let Ok(meta) = entry.metadata() {
-                        listing.waiting.push((id, mtime_nanos(&meta)));
-                    }
-                }
-                QueueName::Taken(id, node) => {
-                    listing.alive.insert(id.ulid);
-                    listing.taken.push((id, node));
-                }
-                QueueName::Held(id) => {
-                    listing.alive.insert(id.ulid);
-                }
-                QueueName::Env(id) | QueueName::LocalTranscript(id) | QueueName::RemoteTranscript(id) => {
-                    let life = listing.remains.entry(id.ulid).or_insert(0);
-                    *life = id.life.max(*life);
-                }
-                QueueName::Temporary(node) => listing.temporary.push((entry.path(), node)),
-            }
-        }
-        *lock(&self.shared.claimants) = listing
+        let listing = Listing::of(&self.shared.spool.folders().queue)?;
+        let own = self.shared.spool.node();
+        let others = listing
             .taken
             .iter()
-            .map(|(_, node)| node.clone())
-            .filter(|n| n != self.shared.spool.node())
-            .collect();
+            .map(|(_, node)| node)
+            .filter(|node| *node != own);
+        *lock(&self.shared.claimants) = others.cloned().collect();
         Ok(listing)
     }
 
     /// What dead nodes left, and what lies under our own name and is in no session.
-    fn take_over(&self, listing: &Listing, dead: &HashSet<NodeName>) {
+    fn take_over(&self, listing: &Listing, dead: &HashSet<NodeName>) -> bool {
+        let mut taken = false;
         let own = self.shared.spool.node();
         for (id, node) in &listing.taken {
             let stray = node == own && !self.shared.in_hand.has(id.ulid);
@@ -168,15 +159,22 @@ impl Keeper<'_> {
                 continue;
             }
             match self.shared.spool.take_over(*id, node) {
-                Ok(true) => info!(%id, from = %node, "taken over"),
+                Ok(true) => {
+                    info!(%id, from = %node, "taken over");
+                    taken = true;
+                }
                 Ok(false) => {}
                 Err(error) => warn!(%id, %error, "cannot be taken over now"),
             }
         }
         if !dead.is_empty() {
             self.take_over_half_claims(dead);
-            self.shared.poke_keeper(); // what was taken over is listed at once
         }
+        if taken || !dead.is_empty() {
+            self.shared.poke_keeper(); // what was taken over is listed at once
+            return true;
+        }
+        false
     }
 
     /// Claims across volumes that a dead node did not finish: `Pickup/.ID@NODE.EML`.
@@ -353,7 +351,12 @@ impl Keeper<'_> {
         }
         let nothing_due = self.due.peek().is_none_or(|Reverse((due, _))| *due > now);
         if self.shared.mode == Mode::Drain && self.scanned {
-            self.shared.queue_idle.store(nothing_due, Ordering::SeqCst);
+            let all_seen = self.shared.judged.load(Ordering::SeqCst)
+                && lock(&self.shared.dead).is_empty()
+                && !self.unlisted;
+            self.shared
+                .queue_idle
+                .store(nothing_due && all_seen, Ordering::SeqCst);
             self.shared.progress.note();
         }
     }
@@ -362,7 +365,11 @@ impl Keeper<'_> {
         if !self.shared.in_hand.enter(id.ulid) {
             return Taken::Nothing;
         }
-        let result = self.claim_and_read(settings, id, waiting);
+        let read = AssertUnwindSafe(|| self.claim_and_read(settings, id, waiting));
+        let result = catch_unwind(read).unwrap_or_else(|_| {
+            error!(%id, "an internal error while it was read; it begins a new life");
+            Taken::Nothing
+        });
         if !matches!(result, Taken::Job(_)) {
             self.shared.in_hand.leave(id.ulid);
         }

@@ -158,7 +158,10 @@ fn settle_claim(
     submission: Result<Submission, Malformed>,
     evidence: &str,
 ) -> Look {
-    if !candidate.undisturbed() || !candidate.is_still(&shared.spool.taken(id)) {
+    let found = candidate
+        .found_at(&shared.spool.taken(id))
+        .filter(|_| candidate.undisturbed());
+    let Some(found) = found else {
         // Somebody began to write, or swapped the file, between the look and the claim: judged again as of Queue.
         debug!(%id, "changed while it was claimed; judged again");
         if let Err(error) = shared.spool.release(id) {
@@ -166,7 +169,7 @@ fn settle_claim(
         }
         shared.poke_keeper();
         return Look::Done;
-    }
+    };
     let name = shown(&glance.name);
     match submission {
         Ok(submission) => {
@@ -174,7 +177,7 @@ fn settle_claim(
             let material = Material {
                 id,
                 file: name,
-                file_time: mtime_nanos(&candidate.meta),
+                file_time: mtime_nanos(&found),
                 source,
                 transcoded,
                 submission,

@@ -37,6 +37,7 @@ pub mod heart;
 pub mod intake;
 pub mod job;
 pub mod keeper;
+pub mod listing;
 pub mod look;
 pub mod session;
 pub mod settle;

@@ -6,7 +6,7 @@
 
 use super::desk::crashed;
 use super::dispatch::Event;
-use super::job::{Part, Settled};
+use super::job::{Means, Part, Settled};
 use super::shared::{Settings, Shared, lock};
 use super::{settle, tell};
 use crate::clock;
@@ -130,7 +130,7 @@ impl Sender<'_> {
             &part.job,
             Settled {
                 outcomes: progress.outcomes,
-                local: false,
+                means: Means::Host,
                 offered_dsn: progress.offered_dsn,
                 notes: progress.notes,
                 dialogue: progress.text,
@@ -345,12 +345,11 @@ impl Sender<'_> {
         progress.offered_dsn &= offered_dsn;
 
         let asked = std::mem::take(&mut progress.pending);
+        let outcomes = Vec::with_capacity(asked.len());
         let mut settled = Settled {
-            outcomes: Vec::with_capacity(asked.len()),
-            local: false,
+            outcomes,
             offered_dsn,
-            notes: String::new(),
-            dialogue: String::new(),
+            ..Settled::default()
         };
         for ((index, _), outcome) in asked.into_iter().zip(sent.outcomes) {
             if outcome.verdict == Verdict::Deferred {

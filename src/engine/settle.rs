@@ -4,7 +4,7 @@
 //! Reads and writes: Queue and Badmail through `mailroot`. Thread: whichever settled the last part of an attempt.
 
 use super::dispatch::Event;
-use super::job::{Job, JobState, Released, Settled};
+use super::job::{Job, JobState, Means, Released, Settled};
 use super::shared::{Settings, Shared, lock};
 use super::{tell, undelivered};
 use crate::clock;
@@ -47,6 +47,12 @@ pub fn part(shared: &Shared, job: &Arc<Job>, settled: Settled) {
     conclude(shared, job);
 }
 
+/// Gives a part back untried, to be taken up again not before `until`: its destination is slow, others need the room.
+pub fn park(shared: &Shared, job: &Arc<Job>, until: Millis) {
+    lock(&job.state).parked = until;
+    give_back(shared, job);
+}
+
 /// Gives a part back untried: at the end of the process, or for other nodes to take.
 pub fn give_back(shared: &Shared, job: &Arc<Job>) {
     part(shared, job, Settled::default());
@@ -60,10 +66,9 @@ fn note(job: &Arc<Job>, settled: Settled) -> bool {
     state.rtr.push_str(&settled.dialogue);
     for (index, outcome) in settled.outcomes {
         final_fates |= outcome.verdict != Verdict::Deferred;
-        state.tried.push((index, settled.local));
-        state
-            .record
-            .note(index, outcome, now, settled.local, settled.offered_dsn);
+        state.tried.push((index, settled.means));
+        let local = settled.means == Means::Drop;
+        state.record.note(index, outcome, now, local, settled.offered_dsn);
         tell::outcome(job, &state.record, index);
         state.version += 1;
     }
@@ -84,6 +89,10 @@ pub fn conclude(shared: &Shared, job: &Arc<Job>) {
 }
 
 fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Halt> {
+    let held = lock(&job.state)
+        .tried
+        .iter()
+        .any(|(_, means)| *means == Means::Hold);
     let delayed = apply_schedule(settings, job);
     let mut reports = Vec::new();
     if !delayed.is_empty() || owes(job) {
@@ -91,7 +100,7 @@ fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Ha
         reports = undelivered::report(shared, settings, job, &delayed)?;
     }
     if lock(&job.state).record.is_open() {
-        stay(shared, job)?;
+        stay(shared, job, held)?;
     } else {
         let unreturned = lock(&job.state).record.unreturned();
         if !unreturned.is_empty() {
@@ -121,12 +130,12 @@ fn apply_schedule(settings: &Settings, job: &Job) -> Vec<usize> {
     if state.record.crashes >= MAX_CRASHES {
         give_up_on_crashes(state, now);
     }
-    let held = state.held;
     let tried = std::mem::take(&mut state.tried);
     let arrived = state.record.arrived;
     let sender_known = state.record.sender.is_some();
     let id = state.record.id;
-    for (index, local) in tried {
+    for (index, means) in tried {
+        let local = means == Means::Drop;
         let times = if local {
             &settings.config.drop.schedule
         } else {
@@ -139,7 +148,7 @@ fn apply_schedule(settings: &Settings, job: &Job) -> Vec<usize> {
             continue;
         }
         state.version += 1;
-        if held {
+        if means == Means::Hold {
             entry.tries = entry.tries.saturating_sub(1); // waiting for its domain is no attempt
             entry.next = now.saturating_add(held_for(times));
             continue;
@@ -210,7 +219,7 @@ fn give_up_on_crashes(state: &mut JobState, now: Millis) {
 }
 
 /// The message stays in Queue: record, transcripts, release.
-fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
+fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
     let untouched = {
         let state = lock(&job.state);
         state.version == 1 && !state.has_remains
@@ -226,9 +235,9 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
     let state = lock(&job.state);
     let released = Released {
         id: job.id,
-        due: state.record.due().unwrap_or(0),
+        due: state.record.due().unwrap_or(0).max(state.parked),
         file_time: state.record.file_time,
-        held: state.held,
+        held,
     };
     drop(state);
     tell::waiting(job, released.due);

@@ -70,6 +70,8 @@ pub struct Shared {
     pub pulse: Pulse,
     /// Nodes whose names stand in Queue; written by keeper, judged by heart.
     pub claimants: Mutex<HashSet<NodeName>>,
+    /// Heart has looked at the other nodes once: a drain ends no earlier.
+    pub judged: AtomicBool,
     /// Nodes that heart found dead; taken over by keeper.
     pub dead: Mutex<HashSet<NodeName>>,
     /// Messages removed, whose remains go after the next sync.
@@ -120,6 +122,7 @@ impl Shared {
             in_hand: InHand::default(),
             pulse: Pulse::new(settings.config.cluster.lease),
             claimants: Mutex::default(),
+            judged: AtomicBool::new(false),
             dead: Mutex::default(),
             removed: Mutex::default(),
             flush_due: AtomicBool::new(false),
@@ -196,9 +199,10 @@ impl Shared {
 
     /// Whether a drain has nothing left to do.
     pub fn drained(&self) -> bool {
-        self.pickup_idle.load(Ordering::SeqCst)
-            && self.queue_idle.load(Ordering::SeqCst)
-            && self.in_hand.is_empty()
+        let nothing_to_come =
+            self.pickup_idle.load(Ordering::SeqCst) && self.queue_idle.load(Ordering::SeqCst);
+        // A disk that is no longer believed gives us nothing more to do.
+        (nothing_to_come || self.distrusted.load(Ordering::SeqCst)) && self.in_hand.is_empty()
     }
 
     /// How the run went.

@@ -89,12 +89,12 @@ impl Candidate {
         self.writers != Writers::None || lease_of(&self.file) == Some(libc::F_RDLCK)
     }
 
-    /// Whether `path` is still this very file, and not one that was swapped in. On another volume it is a copy, of
-    /// which nothing can be said.
-    pub fn is_still(&self, path: &Path) -> bool {
+    /// What lies at `path` now, if it is still this very file and not one that was swapped in. On another volume it
+    /// is a copy, of which nothing can be said.
+    pub fn found_at(&self, path: &Path) -> Option<Metadata> {
         use std::os::unix::fs::MetadataExt;
-        path.symlink_metadata()
-            .is_ok_and(|m| m.dev() != self.meta.dev() || m.ino() == self.meta.ino())
+        let found = path.symlink_metadata().ok()?;
+        (found.dev() != self.meta.dev() || found.ino() == self.meta.ino()).then_some(found)
     }
 }
 

@@ -18,6 +18,7 @@ pub mod evidence;
 pub mod names;
 pub mod node;
 pub mod probe;
+pub mod prune;
 pub mod spool;
 pub mod tree;
 pub mod watch;

@@ -126,7 +126,7 @@ fn write_recipient(out: &mut String, entry: &RecipientRecord) {
     }
 }
 
-/// Reads what [`write`] writes.
+/// Reads what [`write()`] writes.
 pub fn read(text: &str) -> Result<Record, NotAnEnv> {
     let mut reader = Reader {
         lines: text.split('\n').enumerate(),

@@ -3,7 +3,7 @@
 //! Pure: reads [`About`], writes bytes. It knows no folder, no queue and no clock; who is told, when, and under which
 //! name the report goes into the queue is the engine's business.
 //!
-//! Three parts, as RFC 6522 wants them: [`words`] for people, [`status`] for programs, [`returned`] of the original.
+//! Three parts, as RFC 6522 wants them: `words` for people, `status` for programs, `returned` of the original.
 //! All lines end in CRLF and are at most 998 bytes long; all parts are 7bit, quoted-printable or, when the original
 //! holds 8-bit text, 8bit. The work is linear in the number of recipients.
 

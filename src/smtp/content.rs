@@ -4,7 +4,7 @@
 //! body and a space in the header block, so that no host can see a line or an end of message that we do not see
 //! (SMTP smuggling). Periods are as the layout judged them. All other bytes, NUL included, pass unchanged, unless
 //! the host cannot take them: lines that are too long, and 8-bit bytes for a host without 8BITMIME, are
-//! re-encoded in the MIME part where they stand ([`recode`]). That breaks a signature over such a part, and
+//! re-encoded in the MIME part where they stand (`recode`). That breaks a signature over such a part, and
 //! nothing else would get it there.
 //!
 //! Reads: the source, in blocks; memory does not grow with the message. Writes: to the `out` it is given.

@@ -1,7 +1,7 @@
 //! `mailroot check`: a mailroot as a whole, or what would become of message files.
 //!
 //! Reads settings, folders, files; tries things in the folders (`mailroot::probe`); asks DNS and hosts through
-//! [`Outside`]. Sends no message. In reading order: [`finding`], [`settings`], [`disk`], [`net`], [`file`].
+//! [`Outside`]. Sends no message. In reading order: `finding`, `settings`, `disk`, `net`, [`file`].
 
 mod disk;
 mod file;

@@ -1,0 +1,104 @@
+"""Where it is measured: the work folder, what kind of disk it lies on, and what the machine is."""
+
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+IMAGE_BYTES = 12 << 30  # sparse
+RESULTS_OF_FSYNC = 50
+
+
+class Workplace:
+    """A folder that is gone afterwards; as root a fresh journaled ext4 in a loop-mounted image."""
+
+    def __init__(self, parent, no_image):
+        self.outer = Path(tempfile.mkdtemp(prefix="mailroot-bench-", dir=parent))
+        self.outer.chmod(0o755)  # Postfix looks in as another user
+        self.path = self.outer / "disk"
+        self.path.mkdir()
+        self.why_plain = "--no-image" if no_image else self._mount()
+
+    def _mount(self):
+        """None when the image is mounted, else why it is not."""
+        if os.geteuid() != 0:
+            return "no image: only root can mount one"
+        if not shutil.which("mkfs.ext4"):
+            return "no image: there is no mkfs.ext4"
+        image = self.outer / "disk.img"
+        with open(image, "wb") as file:
+            file.truncate(IMAGE_BYTES)
+        # Everything is written now rather than by the kernel while something is measured.
+        lazy = "lazy_itable_init=0,lazy_journal_init=0"
+        for command in (
+            ["mkfs.ext4", "-q", "-F", "-i", "4096", "-E", lazy, str(image)],
+            ["mount", "-o", "loop,relatime", str(image), str(self.path)],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                image.unlink()
+                return f"no image: {command[0]}: {done.stderr.strip()}"
+        os.sync()
+        return None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.why_plain is None:
+            for _ in range(20):
+                if subprocess.run(["umount", str(self.path)], capture_output=True).returncode == 0:
+                    break
+                time.sleep(0.25)
+            else:
+                print(f"bench: cannot unmount {self.path}; left as it is")
+                return
+        shutil.rmtree(self.outer, ignore_errors=True)
+
+
+def describe(place):
+    """Lines about the machine, the file system, the time of a sync there, and how busy it was."""
+    memory = next((line.split()[1] for line in open("/proc/meminfo") if line.startswith("MemTotal")), "0")
+    load = os.getloadavg()
+    return [
+        f"machine: {os.cpu_count()} × {_processor()}, {int(memory) >> 20} GiB, {platform.system()} {platform.release()}",
+        f"disk: {_file_system(place)}; write + fsync of 4 KiB: {fsync_time(place.path)}",
+        f"load when it began: {load[0]:.1f} (1 min), {load[1]:.1f} (5 min)"
+        + ("  ← others are at work: ratios hold better than rates" if load[0] > 1 else ""),
+        time.strftime("date: %Y-%m-%d %H:%M UTC", time.gmtime()),
+    ]
+
+
+def _processor():
+    names = [line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _file_system(place):
+    best = ("", "unknown", "")
+    here = str(place.path)
+    for line in open("/proc/mounts"):
+        _, point, kind, options, *_ = line.split()
+        if (here + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best[0]):
+            best = (point, kind, options)
+    how = "in a loop-mounted image" if place.why_plain is None else place.why_plain
+    return f"{best[1]} ({best[2]}), {how}"
+
+
+def fsync_time(folder):
+    """Median and the slowest tenth, in words."""
+    times = []
+    path = folder / "fsync-probe"
+    with open(path, "wb", buffering=0) as file:
+        for _ in range(RESULTS_OF_FSYNC):
+            began = time.perf_counter()
+            file.write(b"x" * 4096)
+            os.fsync(file.fileno())
+            times.append((time.perf_counter() - began) * 1000)
+    path.unlink()
+    slow = sorted(times)[len(times) * 9 // 10]
+    return f"{statistics.median(times):.2f} ms (a tenth takes over {slow:.2f} ms)"

@@ -1,0 +1,62 @@
+//! One listing of Queue, sorted out by what the names mean.
+//!
+//! Reads: Queue's names, and the times of waiting messages. Writes: nothing. Thread: keeper.
+
+use crate::mail::MessageId;
+use crate::mail::id::Ulid;
+use crate::mailroot::spool::mtime_nanos;
+use crate::mailroot::{DiskError, NodeName, QueueName};
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+/// What lies in Queue.
+#[derive(Default)]
+pub struct Listing {
+    /// Waiting messages, each with its file's time: that tells of a touch.
+    pub waiting: Vec<(MessageId, i128)>,
+    /// Messages in somebody's hand.
+    pub taken: Vec<(MessageId, NodeName)>,
+    /// Every ULID with a message file, held ones too.
+    pub alive: HashSet<Ulid>,
+    /// ENV and transcripts: the highest life of each ULID.
+    pub remains: HashMap<Ulid, u32>,
+    /// TMP files and who was writing them.
+    pub temporary: Vec<(PathBuf, NodeName)>,
+}
+
+impl Listing {
+    /// Lists `queue`. What does not bear a name of ours is passed over.
+    pub fn of(queue: &Path) -> Result<Self, DiskError> {
+        let mut listing = Self::default();
+        for entry in std::fs::read_dir(queue).map_err(DiskError::when("list", queue))? {
+            let entry = entry.map_err(DiskError::when("list", queue))?;
+            let Some(name) = QueueName::parse(&entry.file_name()) else {
+                continue;
+            };
+            if let QueueName::Waiting(id) = name
+                && let Ok(meta) = entry.metadata()
+            {
+                listing.waiting.push((id, mtime_nanos(&meta)));
+            }
+            listing.sort_in(name, entry.path());
+        }
+        Ok(listing)
+    }
+
+    fn sort_in(&mut self, name: QueueName, path: PathBuf) {
+        match name {
+            QueueName::Waiting(id) | QueueName::Held(id) => {
+                self.alive.insert(id.ulid);
+            }
+            QueueName::Taken(id, node) => {
+                self.alive.insert(id.ulid);
+                self.taken.push((id, node));
+            }
+            QueueName::Env(id) | QueueName::LocalTranscript(id) | QueueName::RemoteTranscript(id) => {
+                let life = self.remains.entry(id.ulid).or_insert(0);
+                *life = id.life.max(*life);
+            }
+            QueueName::Temporary(node) => self.temporary.push((path, node)),
+        }
+    }
+}
