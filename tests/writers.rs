@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mailroot::practice::{Host, Script};
 use support::place::{Place, message, to_smart_host};
-use support::{tree, wait_until};
+use support::{holds_within, tree, wait_until};
 
 struct Scene {
     host: Host,
@@ -118,6 +118,15 @@ fn an_advisory_lock_keeps_a_file() {
 fn quiet_is_asked_of_a_file_that_was_written_and_not_of_one_that_was_renamed_in() {
     let mut scene = Scene::new("quiet = \"1h\"");
     scene.place.start();
+    let mut tried = 0;
+    // what was renamed in before the service watches would wait
+    scene.place.wait("the service watches", || {
+        tried += 1;
+        scene
+            .place
+            .move_in(format!("try-{tried}"), simple(&format!("try-{tried}")));
+        holds_within(Duration::from_secs(2), || scene.arrived(&format!("try-{tried}")))
+    });
     scene.place.put("written.eml", simple("written"));
     scene.stays("written.eml", "written"); // the witnesses were renamed in, and went at once
     let long_ago = SystemTime::now() - Duration::from_secs(7200);
@@ -157,8 +166,10 @@ fn a_file_with_two_links_waits_until_it_has_one() {
     fs::write(&other, simple("linked")).unwrap();
     fs::hard_link(&other, scene.place.pickup("linked.eml")).unwrap();
     scene.place.start();
+    let named = || scene.times_named("linked.eml");
+    scene.place.wait("it is named", || named() == 1);
     scene.stays("linked.eml", "linked");
-    assert_eq!(scene.times_named("linked.eml"), 1, "{}", scene.place.log());
+    assert_eq!(named(), 1, "{}", scene.place.log());
     fs::remove_file(&other).unwrap();
     scene.wait_for("linked");
     scene.place.stop();
@@ -214,8 +225,10 @@ fn an_empty_file_stays_and_is_taken_once_it_is_filled() {
     let mut scene = Scene::new("quiet = \"20ms\"");
     scene.place.put("empty.eml", "");
     scene.place.start();
+    let named = || scene.times_named("empty.eml");
+    scene.place.wait("it is named", || named() == 1);
     scene.stays("empty.eml", "filled");
-    assert_eq!(scene.times_named("empty.eml"), 1, "{}", scene.place.log());
+    assert_eq!(named(), 1, "{}", scene.place.log());
     fs::write(scene.place.pickup("empty.eml"), simple("filled")).unwrap();
     scene.wait_for("filled");
     scene.place.stop();
@@ -383,19 +396,19 @@ fn where_no_lease_can_be_asked_for_a_file_must_settle() {
         if !start_as_nobody(&mut scene.place) {
             return;
         }
+        // held open, so that no notification tells of the steps: as if it were written from another machine
         let path = scene.place.pickup("grows.eml");
-        scene.place.put("grows.eml", simple("grows"));
+        let mut writer = File::create(&path).unwrap();
+        writer.write_all(simple("grows").as_bytes()).unwrap();
         let (begun, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
         let mut lines = Vec::new();
-        let mut lost = None;
-        while begun.elapsed() < SETTLE * 2 {
+        while begun.elapsed() < SETTLE * 2 && path.exists() {
             lines.push(format!("step {}\r\n", lines.len()));
-            lost = append(&path, &format!("step {}\n", lines.len() - 1)).err();
+            writer
+                .write_all(format!("step {}\n", lines.len() - 1).as_bytes())
+                .unwrap();
             longest = longest.max(last.elapsed());
             last = Instant::now();
-            if lost.is_some() {
-                break;
-            }
             std::thread::sleep(Duration::from_millis(50)); // the writer's own pace
         }
         if longest > SETTLE / 2 {
@@ -403,7 +416,7 @@ fn where_no_lease_can_be_asked_for_a_file_must_settle() {
             continue;
         }
         assert!(
-            lost.is_none(),
+            path.exists(),
             "it was taken {:?} after it began to grow, though it was never unchanged for {SETTLE:?}",
             begun.elapsed()
         );
