@@ -33,9 +33,9 @@ impl Place {
         let host = Host::start(Script::new()).unwrap();
         let settings = format!(
             "[server]\nhostname = \"mail.example.test\"\n[domains]\ndefault = \"example.test\"\n\
-             [delivery]\nsmart_host = \"{}\"\nexpire = \"3650d\"\n\
+             [delivery]\nsmart_host = \"[127.0.0.1]:{}\"\nexpire = \"3650d\"\n\
              [pickup]\npoll = \"100ms\"\nquiet = \"10ms\"\n",
-            format!("[127.0.0.1]:{}", host.port())
+            host.port()
         );
         let place = Self { folder, host };
         fs::create_dir_all(place.root().join("Queue")).unwrap();

@@ -127,7 +127,7 @@ fn read_and_claim(
     };
     let len = candidate.meta.len();
     let (source, reading) = match Source::open(file, len).and_then(|source| {
-        let reading = read_source(&source, settings)?;
+        let reading = read_source(&source, &settings.rules)?;
         Ok((source, reading))
     }) {
         Ok(both) => both,

@@ -226,6 +226,12 @@ fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
     };
     if !untouched {
         save(shared, job)?;
+        {
+            let mut state = lock(&job.state);
+            let due = state.record.due().unwrap_or(0).max(state.parked);
+            let line = format!("{} next attempt {}\n", env::time(clock::now()), env::time(due));
+            state.ltr.push_str(&line);
+        }
         write_transcripts(shared, job);
     }
     let mut saved = lock(&job.saved);

@@ -34,8 +34,10 @@ pub struct Settings {
     pub config: Config,
     /// Where recipients go.
     pub routes: Routes,
-    /// How files are read.
+    /// How files in Pickup are read.
     pub rules: ReadRules,
+    /// How a message is read again whose record exists: it was judged when it came, later settings do not undo that.
+    pub rules_again: ReadRules,
     /// Trusted roots and session cache.
     pub tls: TlsContext,
     /// Questions to the name servers.
@@ -49,6 +51,11 @@ impl Settings {
         Ok(Self {
             routes: Routes::new(&config),
             rules: ReadRules::from_config(&config),
+            rules_again: ReadRules {
+                max_size: 0,
+                default_sender: config.reports.postmaster.to_string(),
+                ..ReadRules::from_config(&config)
+            },
             tls: TlsContext::new(config.delivery.tls_ca_file.as_deref())?,
             dns: Dns::new(&config.dns.servers),
             config,
