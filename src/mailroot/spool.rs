@@ -227,6 +227,18 @@ impl Spool {
         Ok(false)
     }
 
+    /// Whether this message lies in Queue under a name that it can have there: waiting, held, or in the hand of one
+    /// of `nodes`. Some looks instead of a listing, which grows with Queue.
+    pub fn is_in_queue(&self, id: MessageId, nodes: &[NodeName]) -> bool {
+        [id, id.next_life()].into_iter().any(|id| {
+            let taken = nodes.iter().map(|node| QueueName::Taken(id, node.clone()));
+            [QueueName::Waiting(id), QueueName::Held(id)]
+                .into_iter()
+                .chain(taken)
+                .any(|name| self.in_queue(&name).symlink_metadata().is_ok())
+        })
+    }
+
     /// What the transcripts of all lives say, each cut to its last `limit` bytes: (LTR, RTR).
     pub fn transcripts(&self, id: MessageId, limit: usize) -> (String, String) {
         let gather = |name: fn(MessageId) -> QueueName| {
