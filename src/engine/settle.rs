@@ -84,8 +84,9 @@ pub fn conclude(shared: &Shared, job: &Arc<Job>) {
             Halt::Stopped => warn!(id = %job.id, "left as it is; it is taken up at the next start"),
         }
     }
-    shared.in_hand.leave(job.id.ulid);
-    shared.progress.note();
+    if shared.in_hand.leave(job.id.ulid) {
+        shared.progress.note();
+    }
 }
 
 fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Halt> {

@@ -238,6 +238,10 @@ impl Shared {
     }
 }
 
+/// Who waits for room is woken when there is this much, so that claiming goes on in batches; less room is used after
+/// a while all the same.
+const ROOM_WORTH_WAKING: usize = 64;
+
 /// The messages that this process has claimed: nobody claims a ULID that it has in hand.
 #[derive(Default)]
 pub struct InHand {
@@ -251,14 +255,17 @@ impl InHand {
         self.lock().insert(ulid)
     }
 
-    /// Takes a message out after its file was released or removed.
-    pub fn leave(&self, ulid: Ulid) {
+    /// Takes a message out after its file was released or removed; returns whether it was the last.
+    pub fn leave(&self, ulid: Ulid) -> bool {
         let mut set = self.lock();
-        set.remove(&ulid);
-        if set.len() < MAX_IN_HAND {
-            drop(set);
+        let removed = set.remove(&ulid);
+        let left = set.len();
+        drop(set);
+        // Each wake-up is a system call: one when room has come to be, none for each message.
+        if removed && left == MAX_IN_HAND - ROOM_WORTH_WAKING {
             self.room.notify_all();
         }
+        left == 0
     }
 
     /// Whether this process has it.
@@ -276,10 +283,10 @@ impl InHand {
         MAX_IN_HAND.saturating_sub(self.lock().len())
     }
 
-    /// Waits for room, at most for `patience`; returns how much there is.
+    /// Waits for room for some, at most for `patience`; returns how much there is, be it for one.
     pub fn wait_for_room(&self, patience: Duration) -> usize {
         let set = self.lock();
-        let full = |set: &mut HashSet<Ulid>| set.len() >= MAX_IN_HAND;
+        let full = |set: &mut HashSet<Ulid>| set.len() > MAX_IN_HAND - ROOM_WORTH_WAKING;
         let (set, _) = self
             .room
             .wait_timeout_while(set, patience, full)

@@ -170,7 +170,8 @@ impl Sightings {
             .max((now - first_seen) / 4)
             .min(SELDOM.max(settings.poll));
         let wait = match &why {
-            Why::Quiet(_, left) => *left,
+            // Never longer than to the next listing: that is the truth, notifications are not.
+            Why::Quiet(_, left) => (*left).min(settings.poll),
             Why::Settling(_, left) if same => *left,
             Why::Settling(..) => settings.settle,
             Why::Incomplete(_, left) => (*left).min(settings.poll),
