@@ -136,9 +136,11 @@ fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeNam
             shared.poke_keeper();
         }
     }
-    let living = watched.iter().filter(|(_, watched)| watched.alive);
-    *lock(&shared.living) = Some(living.map(|(name, _)| name.clone()).collect());
-    if shared.mode == Mode::Drain && !shared.claimants_live() {
+    let judged = watched
+        .iter()
+        .filter(|(_, watched)| watched.alive || watched.unchanged >= looks);
+    *lock(&shared.judged) = Some(judged.map(|(name, _)| name.clone()).collect());
+    if shared.mode == Mode::Drain && !shared.claimants_judged() {
         shared.poke_keeper(); // it waits for this verdict
     }
 }

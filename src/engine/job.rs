@@ -118,8 +118,10 @@ pub struct Released {
     pub file_time: i128,
     /// It waits for its domain to be set free, not for the time.
     pub held: bool,
-    /// An operator touched it, and it was let go of untried.
+    /// An operator touched it.
     pub forced: bool,
+    /// It was let go of before anything was tried.
+    pub untried: bool,
 }
 
 /// Where the bytes are.

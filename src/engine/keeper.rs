@@ -10,12 +10,12 @@ use super::job::Released;
 use super::listing::{HalfClaim, Listing};
 use super::orphans::Orphans;
 use super::shared::{Mode, Settings, Shared, lock};
-use super::undelivered;
+use super::{takeover, undelivered};
 use crate::clock;
 use crate::clock::Millis;
 use crate::mail::id::Ulid;
 use crate::mail::{EnhancedStatus, MessageId};
-use crate::mailroot::{DiskError, NodeName, node, prune};
+use crate::mailroot::{DiskError, NodeName, prune};
 use crate::queue::record::Record;
 use crate::queue::{State, env};
 use crate::route::Route;
@@ -25,7 +25,6 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
@@ -50,6 +49,7 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         generation: 0,
         scanned: false,
         unlisted: false,
+        cut_short: true,
         attempted: HashSet::new(),
         next_prune: Instant::now(),
     };
@@ -96,6 +96,8 @@ struct Keeper<'a> {
     scanned: bool,
     /// Something was taken over that only the next listing shows.
     unlisted: bool,
+    /// There may be claims across volumes that were cut short.
+    cut_short: bool,
     /// Messages that a drain has attempted: not again in this run.
     attempted: HashSet<Ulid>,
     next_prune: Instant,
@@ -110,11 +112,15 @@ impl Keeper<'_> {
             Ok(lists) => lists,
             Err(error) => return self.cannot_list(&error, dead),
         };
-        let stuck = self.finish_half_claims(half_claims, &dead);
-        self.unlisted = self.take_over(&listing, &dead, &stuck);
+        let finished = takeover::finish_half_claims(self.shared, half_claims, &dead);
+        let taken = takeover::take_over(self.shared, &listing, &dead, &finished.stuck);
+        self.unlisted = finished.any || taken;
+        if self.unlisted {
+            self.shared.poke_keeper(); // what was taken over is listed at once
+        }
         self.compare(&listing);
         self.sweep_orphans(&listing);
-        self.bury_the_dead(&listing, &dead);
+        takeover::bury_the_dead(self.shared, &listing, &dead, !self.scanned);
         self.scanned = true;
         self.prune();
     }
@@ -150,72 +156,21 @@ impl Keeper<'_> {
         }
     }
 
-    fn list(&self) -> Result<(Listing, Vec<HalfClaim>), DiskError> {
+    fn list(&mut self) -> Result<(Listing, Vec<HalfClaim>), DiskError> {
         let folders = self.shared.spool.folders();
         let listing = Listing::of(&folders.queue)?;
         // On one volume a claim is one step; but this tree may have been copied from where it was not.
-        let half_claims = if !self.scanned || are_apart(&folders.pickup, &folders.queue) {
+        let half_claims = if self.cut_short || takeover::are_apart(&folders.pickup, &folders.queue) {
             HalfClaim::all(&folders.pickup)
         } else {
             Vec::new()
         };
+        self.cut_short = !half_claims.is_empty();
         let own = self.shared.spool.node();
         let nodes = listing.taken.iter().map(|(_, node)| node);
         let nodes = nodes.chain(half_claims.iter().map(|half| &half.node));
         *lock(&self.shared.claimants) = nodes.filter(|node| *node != own).cloned().collect();
         Ok((listing, half_claims))
-    }
-
-    /// Of a dead node, or under our own name and in no session: a step that reported an error.
-    fn is_left(&self, ulid: Ulid, node: &NodeName, dead: &HashSet<NodeName>) -> bool {
-        let stray = node == self.shared.spool.node() && !self.shared.in_hand.has(ulid);
-        stray || dead.contains(node)
-    }
-
-    /// What dead nodes left, and what lies under our own name and is in no session.
-    fn take_over(&self, listing: &Listing, dead: &HashSet<NodeName>, stuck: &HashSet<Ulid>) -> bool {
-        let mut taken = false;
-        for (id, node) in &listing.taken {
-            if !self.is_left(id.ulid, node, dead) || stuck.contains(&id.ulid) {
-                continue;
-            }
-            match self.shared.spool.take_over(*id, node) {
-                Ok(true) => {
-                    info!(%id, from = %node, "taken over");
-                    taken = true;
-                }
-                Ok(false) => {}
-                Err(error) => warn!(%id, %error, "cannot be taken over now"),
-            }
-        }
-        if taken || !dead.is_empty() {
-            self.shared.poke_keeper(); // what was taken over is listed at once
-            return true;
-        }
-        false
-    }
-
-    /// Claims across volumes that were cut short. Returns those that still are: their copy in Queue, if there is one,
-    /// must not be sent while the former lies in Pickup and can be claimed again.
-    fn finish_half_claims(&self, half_claims: Vec<HalfClaim>, dead: &HashSet<NodeName>) -> HashSet<Ulid> {
-        let mut stuck = HashSet::new();
-        for HalfClaim { path, id, node } in half_claims {
-            if !self.is_left(id.ulid, &node, dead) {
-                continue;
-            }
-            match self.shared.spool.finish_half_claim(&path, id) {
-                Ok(()) => {
-                    info!(%id, from = %node, "taken over from Pickup");
-                    self.shared.poke_keeper();
-                }
-                Err(error) => {
-                    self.shared.distrust(&error);
-                    warn!(%id, %error, "cannot be taken over now");
-                    stuck.insert(id.ulid);
-                }
-            }
-        }
-        stuck
     }
 
     /// What is new, gone, or touched since the last listing.
@@ -268,31 +223,13 @@ impl Keeper<'_> {
         }
     }
 
-    /// TMP files of nodes that are no more, and their heartbeat files.
-    fn bury_the_dead(&self, listing: &Listing, dead: &HashSet<NodeName>) {
-        let nodes = self.shared.spool.folders().status.join("nodes");
-        let known: HashSet<NodeName> = node::known(&nodes).into_iter().collect();
-        let is_worthless = |node: &NodeName| {
-            node != self.shared.spool.node() && (dead.contains(node) || !known.contains(node))
-        };
-        for (path, owner) in &listing.temporary {
-            if is_worthless(owner)
-                && let Err(error) = self.shared.spool.unlink(path)
-            {
-                warn!(%error, "tried again");
-            }
-        }
-        if !dead.is_empty() || !self.scanned {
-            self.shared.spool.remove_temporaries(&is_worthless);
-        }
-        for name in dead {
-            node::forget(&nodes, name);
-        }
-    }
-
     fn released(&mut self, message: Released) {
         if self.shared.mode == Mode::Drain {
-            self.attempted.insert(message.id.ulid); // once in this run is enough
+            if message.untried {
+                self.unlisted = true; // it had to make room for others; the next listing shows it
+            } else {
+                self.attempted.insert(message.id.ulid); // once in this run is enough
+            }
             return;
         }
         let Released {
@@ -301,6 +238,7 @@ impl Keeper<'_> {
             file_time,
             held,
             forced,
+            untried,
         } = message;
         self.remember(
             id,
@@ -309,7 +247,7 @@ impl Keeper<'_> {
                 due,
                 file_time,
                 held,
-                forced,
+                forced: forced && untried,
             },
         );
     }
@@ -343,12 +281,7 @@ impl Keeper<'_> {
                 life: waiting.life,
             };
             match self.take(&settings, id, waiting) {
-                Taken::Job(job) => {
-                    if self.shared.mode == Mode::Drain {
-                        self.attempted.insert(ulid);
-                    }
-                    jobs.push(job);
-                }
+                Taken::Job(job) => jobs.push(job),
                 Taken::Nothing => {}
                 Taken::Later(wait) => {
                     let due = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(60_000).max(100));
@@ -369,7 +302,7 @@ impl Keeper<'_> {
         let nothing_due = self.due.peek().is_none_or(|Reverse((due, _))| *due > now);
         if self.shared.mode == Mode::Drain && self.scanned {
             let all_seen =
-                self.shared.claimants_live() && lock(&self.shared.dead).is_empty() && !self.unlisted;
+                self.shared.claimants_judged() && lock(&self.shared.dead).is_empty() && !self.unlisted;
             self.shared
                 .queue_idle
                 .store(nothing_due && all_seen, Ordering::SeqCst);
@@ -460,27 +393,6 @@ fn parse(bytes: &[u8], id: MessageId) -> Result<Record, String> {
         return Err(format!("it is the record of another message, {}", record.id));
     }
     Ok(record)
-}
-
-fn are_apart(one: &Path, other: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
-    device(one) != device(other)
-}
-
-/// When all threads have ended: what was claimed at the last moment and is in no session goes back, for others.
-pub fn give_back_the_rest(shared: &Shared) {
-    let Ok(listing) = Listing::of(&shared.spool.folders().queue) else {
-        return;
-    };
-    for (id, node) in listing.taken {
-        if node == *shared.spool.node()
-            && !shared.in_hand.has(id.ulid)
-            && let Err(error) = shared.spool.release(id)
-        {
-            warn!(%id, %error, "left as it is; it is taken up at the next start");
-        }
-    }
 }
 
 /// What a record says of a message that was not known.

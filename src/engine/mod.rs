@@ -44,6 +44,7 @@ pub mod session;
 pub mod settle;
 pub mod shared;
 pub mod sightings;
+pub mod takeover;
 pub mod tell;
 pub mod undelivered;
 
@@ -178,7 +179,7 @@ impl Engine {
                 error!("a thread ended by a panic");
             }
         }
-        keeper::give_back_the_rest(&self.shared);
+        takeover::give_back_the_rest(&self.shared);
         if let Err(error) = self.shared.spool.sync_removals() {
             warn!(%error, "the last removals may come back after a power cut");
         }

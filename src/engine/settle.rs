@@ -222,8 +222,8 @@ fn give_up_on_crashes(state: &mut JobState, now: Millis) {
 /// The message stays in Queue: record, transcripts, release.
 fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
     // Given back untried: what is on the disk still holds, and still remembers the time from before a touch.
-    let untouched = lock(&job.state).version == 1;
-    if !untouched {
+    let untried = lock(&job.state).version == 1;
+    if !untried {
         save(shared, job)?;
         {
             let mut state = lock(&job.state);
@@ -243,7 +243,8 @@ fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
         due: state.record.due().unwrap_or(0).max(state.parked),
         file_time: state.record.file_time,
         held,
-        forced: job.forced && untouched,
+        forced: job.forced,
+        untried,
     };
     drop(state);
     tell::waiting(job, released.due);

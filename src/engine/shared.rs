@@ -77,9 +77,9 @@ pub struct Shared {
     pub pulse: Pulse,
     /// Nodes whose names stand in Queue, or in Pickup on another volume; written by keeper, judged by heart.
     pub claimants: Mutex<HashSet<NodeName>>,
-    /// Nodes that heart knows to live: they were seen beating, or are processes of this boot. `None` before its
-    /// first look. What others hold in hand is theirs to finish; of the rest a drain waits for the verdict.
-    pub living: Mutex<Option<HashSet<NodeName>>>,
+    /// Nodes of whom heart knows that they are dead, or that they live: seen beating, or processes of this boot.
+    /// `None` before its first look. A drain waits for the verdict on all that hold messages.
+    pub judged: Mutex<Option<HashSet<NodeName>>>,
     /// Nodes that heart found dead; taken over by keeper.
     pub dead: Mutex<HashSet<NodeName>>,
     /// Messages removed, whose remains go after the next sync.
@@ -130,7 +130,7 @@ impl Shared {
             in_hand: InHand::default(),
             pulse: Pulse::new(settings.config.cluster.lease),
             claimants: Mutex::default(),
-            living: Mutex::default(),
+            judged: Mutex::default(),
             dead: Mutex::default(),
             removed: Mutex::default(),
             flush_due: AtomicBool::new(false),
@@ -167,12 +167,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether every node that holds a message is known to live. Those that are dead are taken over before.
-    pub fn claimants_live(&self) -> bool {
-        let living = lock(&self.living);
-        living
-            .as_ref()
-            .is_some_and(|living| lock(&self.claimants).iter().all(|node| living.contains(node)))
+    /// Whether of every node that holds a message it is known whether it lives.
+    pub fn claimants_judged(&self) -> bool {
+        let judged = lock(&self.judged);
+        let Some(judged) = judged.as_ref() else {
+            return false;
+        };
+        lock(&self.claimants).iter().all(|node| judged.contains(node))
     }
 
     /// Counts a message that went to Badmail.

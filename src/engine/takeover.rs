@@ -1,0 +1,123 @@
+//! What others left: claims of dead nodes, claims across volumes that were cut short, what was being written.
+//!
+//! Reads and writes: Queue, Pickup, Status through `mailroot`. Thread: keeper; at the end of the process, main. Not
+//! here: who is dead (heart).
+
+use super::listing::{HalfClaim, Listing};
+use super::shared::Shared;
+use crate::mail::id::Ulid;
+use crate::mailroot::{NodeName, node};
+use std::collections::HashSet;
+use std::path::Path;
+use tracing::{info, warn};
+
+/// What became of claims across volumes.
+#[derive(Default)]
+pub struct Finished {
+    /// Some were brought into Queue.
+    pub any: bool,
+    /// Still between two steps: a copy of theirs in Queue must not be sent while the former lies in Pickup and can
+    /// be claimed again.
+    pub stuck: HashSet<Ulid>,
+}
+
+/// Finishes `Pickup/.ID@NODE.EML` of the dead and of ourselves.
+pub fn finish_half_claims(
+    shared: &Shared,
+    half_claims: Vec<HalfClaim>,
+    dead: &HashSet<NodeName>,
+) -> Finished {
+    let mut finished = Finished::default();
+    for HalfClaim { path, id, node } in half_claims {
+        if !is_left(shared, id.ulid, &node, dead) {
+            continue;
+        }
+        match shared.spool.finish_half_claim(&path, id) {
+            Ok(()) => {
+                info!(%id, from = %node, "taken over from Pickup");
+                finished.any = true;
+            }
+            Err(error) => {
+                shared.distrust(&error);
+                warn!(%id, %error, "cannot be taken over now");
+                finished.stuck.insert(id.ulid);
+            }
+        }
+    }
+    finished
+}
+
+/// Takes messages over that the dead, or we ourselves, have let fall; each begins its next life. `true`: there may
+/// be some that only the next listing shows.
+pub fn take_over(
+    shared: &Shared,
+    listing: &Listing,
+    dead: &HashSet<NodeName>,
+    stuck: &HashSet<Ulid>,
+) -> bool {
+    let mut taken = false;
+    for (id, node) in &listing.taken {
+        if !is_left(shared, id.ulid, node, dead) || stuck.contains(&id.ulid) {
+            continue;
+        }
+        match shared.spool.take_over(*id, node) {
+            Ok(true) => {
+                info!(%id, from = %node, "taken over");
+                taken = true;
+            }
+            Ok(false) => {}
+            Err(error) => warn!(%id, %error, "cannot be taken over now"),
+        }
+    }
+    taken
+}
+
+/// Of a dead node, or under our own name and in no session: a step that reported an error.
+fn is_left(shared: &Shared, ulid: Ulid, node: &NodeName, dead: &HashSet<NodeName>) -> bool {
+    let stray = node == shared.spool.node() && !shared.in_hand.has(ulid);
+    stray || dead.contains(node)
+}
+
+/// TMP files of nodes that are no more, and their heartbeat files. `everywhere`: in Drop and Badmail too, though
+/// nobody has just died.
+pub fn bury_the_dead(shared: &Shared, listing: &Listing, dead: &HashSet<NodeName>, everywhere: bool) {
+    let nodes = shared.spool.folders().status.join("nodes");
+    let known: HashSet<NodeName> = node::known(&nodes).into_iter().collect();
+    let is_worthless =
+        |node: &NodeName| node != shared.spool.node() && (dead.contains(node) || !known.contains(node));
+    for (path, owner) in &listing.temporary {
+        if is_worthless(owner)
+            && let Err(error) = shared.spool.unlink(path)
+        {
+            warn!(%error, "tried again");
+        }
+    }
+    if !dead.is_empty() || everywhere {
+        shared.spool.remove_temporaries(&is_worthless);
+    }
+    for name in dead {
+        node::forget(&nodes, name);
+    }
+}
+
+/// Whether two folders lie on different volumes.
+pub fn are_apart(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
+    device(one) != device(other)
+}
+
+/// When all threads have ended: what was claimed at the last moment and is in no session goes back, for others.
+pub fn give_back_the_rest(shared: &Shared) {
+    let Ok(listing) = Listing::of(&shared.spool.folders().queue) else {
+        return;
+    };
+    for (id, node) in listing.taken {
+        if node == *shared.spool.node()
+            && !shared.in_hand.has(id.ulid)
+            && let Err(error) = shared.spool.release(id)
+        {
+            warn!(%id, %error, "left as it is; it is taken up at the next start");
+        }
+    }
+}
