@@ -1,5 +1,12 @@
 //! Routes, connections, TLS and AUTH as hosts see them (contract §5): what no scenario shows.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 mod support;
 
 use std::collections::BTreeMap;

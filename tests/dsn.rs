@@ -1,6 +1,13 @@
 //! Delivery status notifications from end to end (contract §5, RFC 3461, RFC 3464), read by another parser than our
 //! own: Python's `email`, part by part.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 mod support;
 
 use std::path::PathBuf;

@@ -3,6 +3,13 @@
 //!
 //! The times are generous: they tell quadratic work from linear work, also in a debug build on a busy machine.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 mod support;
 
 use std::fmt::Write as _;

@@ -2,6 +2,13 @@
 //!
 //! That a file is *not* taken is seen beside witnesses: messages that come later and are taken all the same.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 mod support;
 
 use std::cell::Cell;
