@@ -306,3 +306,28 @@ fn an_empty_file_is_no_message_and_what_is_not_ours_is_not_touched() {
     let held = format!("{}.HOLD", ID.replace('6', "5"));
     assert_eq!(place.queue(), [held, format!("{ID}.eml"), "notes.txt".to_owned()]);
 }
+
+#[test]
+fn the_record_of_another_message_is_not_believed() {
+    let place = Place::new();
+    let other = ID.replace('6', "5");
+    place.put(&format!("{other}.EML"), MESSAGE);
+    let done = rcpt("delivered", "", "bob@example.net", DONE) + &rcpt("open", "", "carol@example.net", "");
+    place.put_env(&format!("{other}.EML"), &format!("{other}.ENV"), &done);
+    let queue = place.root().join("Queue");
+    // `cp` of a record to a name that it was not made for.
+    fs::rename(
+        queue.join(format!("{other}.ENV")),
+        queue.join(format!("{ID}.ENV")),
+    )
+    .unwrap();
+    fs::rename(
+        queue.join(format!("{other}.EML")),
+        queue.join(format!("{ID}.EML")),
+    )
+    .unwrap();
+    assert_eq!(place.drain(), Some(65));
+    assert_eq!(place.served(), Vec::<String>::new());
+    let words = fs::read_to_string(place.root().join("Badmail").join(format!("{ID}.BDR"))).unwrap();
+    assert!(words.contains("another message"), "{words}");
+}

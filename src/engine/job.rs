@@ -118,6 +118,8 @@ pub struct Released {
     pub file_time: i128,
     /// It waits for its domain to be set free, not for the time.
     pub held: bool,
+    /// An operator touched it, and it was let go of untried.
+    pub forced: bool,
 }
 
 /// Where the bytes are.

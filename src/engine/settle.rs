@@ -221,10 +221,8 @@ fn give_up_on_crashes(state: &mut JobState, now: Millis) {
 
 /// The message stays in Queue: record, transcripts, release.
 fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
-    let untouched = {
-        let state = lock(&job.state);
-        state.version == 1 && !state.has_remains
-    };
+    // Given back untried: what is on the disk still holds, and still remembers the time from before a touch.
+    let untouched = lock(&job.state).version == 1;
     if !untouched {
         save(shared, job)?;
         {
@@ -245,6 +243,7 @@ fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
         due: state.record.due().unwrap_or(0).max(state.parked),
         file_time: state.record.file_time,
         held,
+        forced: job.forced && untouched,
     };
     drop(state);
     tell::waiting(job, released.due);

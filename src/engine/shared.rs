@@ -75,10 +75,11 @@ pub struct Shared {
     pub in_hand: InHand,
     /// The heartbeat as seen by the fence.
     pub pulse: Pulse,
-    /// Nodes whose names stand in Queue; written by keeper, judged by heart.
+    /// Nodes whose names stand in Queue, or in Pickup on another volume; written by keeper, judged by heart.
     pub claimants: Mutex<HashSet<NodeName>>,
-    /// Heart has looked at the other nodes once: a drain ends no earlier.
-    pub judged: AtomicBool,
+    /// Nodes that heart knows to live: they were seen beating, or are processes of this boot. `None` before its
+    /// first look. What others hold in hand is theirs to finish; of the rest a drain waits for the verdict.
+    pub living: Mutex<Option<HashSet<NodeName>>>,
     /// Nodes that heart found dead; taken over by keeper.
     pub dead: Mutex<HashSet<NodeName>>,
     /// Messages removed, whose remains go after the next sync.
@@ -129,7 +130,7 @@ impl Shared {
             in_hand: InHand::default(),
             pulse: Pulse::new(settings.config.cluster.lease),
             claimants: Mutex::default(),
-            judged: AtomicBool::new(false),
+            living: Mutex::default(),
             dead: Mutex::default(),
             removed: Mutex::default(),
             flush_due: AtomicBool::new(false),
@@ -164,6 +165,14 @@ impl Shared {
         let _ = self.events.try_send(Event::Reloaded);
         self.poke_keeper();
         Ok(())
+    }
+
+    /// Whether every node that holds a message is known to live. Those that are dead are taken over before.
+    pub fn claimants_live(&self) -> bool {
+        let living = lock(&self.living);
+        living
+            .as_ref()
+            .is_some_and(|living| lock(&self.claimants).iter().all(|node| living.contains(node)))
     }
 
     /// Counts a message that went to Badmail.
@@ -214,7 +223,8 @@ impl Shared {
 
     /// How the run went.
     pub fn ending(&self) -> Ending {
-        let queue_waits = std::fs::read_dir(&self.spool.folders().queue).is_ok_and(|entries| {
+        // Of a Queue that cannot be listed nobody may think that it is empty.
+        let queue_waits = std::fs::read_dir(&self.spool.folders().queue).map_or(true, |entries| {
             entries.flatten().any(|entry| {
                 use crate::mailroot::QueueName::{Held, Taken, Waiting};
                 let name = crate::mailroot::QueueName::parse(&entry.file_name());
