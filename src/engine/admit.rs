@@ -48,7 +48,7 @@ pub fn admit(
         let _ = shared.spool.remove(id);
         return Admitted::Gone;
     }
-    let reading = Source::open(handle, meta.len()).and_then(|source| {
+    let reading = Source::open(&handle, meta.len()).and_then(|source| {
         let reading = read_source(&source, settings)?;
         Ok((source, reading))
     });
