@@ -1,5 +1,12 @@
 //! Writing a small message costs a fixed number of allocations, however many lines it has.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 use mailroot::mail::{Address, MessageId};
 use mailroot::pickup::submission::{Dots, Encoding, Layout, Missing};
 use mailroot::smtp::content::{Abilities, Content, stamps};

@@ -213,7 +213,7 @@ fn expected(bytes: &[u8]) -> Result<Expected, String> {
     let lines: Vec<&[u8]> = lines.iter().map(|l| l.strip_suffix(b"\r").unwrap_or(l)).collect();
     let header_end = lines.iter().position(|l| l.is_empty()).unwrap_or(lines.len());
     let (header, body) = lines.split_at(header_end);
-    if body.is_empty() && !bytes.ends_with(b"\n") {
+    if body.is_empty() && !bytes.is_empty() && !bytes.ends_with(b"\n") {
         return Err("it ends inside a header line".to_owned());
     }
     let body = body.get(1..).unwrap_or_default();

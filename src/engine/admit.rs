@@ -48,8 +48,13 @@ pub fn admit(
         let _ = shared.spool.remove(id);
         return Admitted::Gone;
     }
+    let rules = if record.is_some() {
+        &settings.rules_again
+    } else {
+        &settings.rules
+    };
     let reading = Source::open(&handle, meta.len()).and_then(|source| {
-        let reading = read_source(&source, settings)?;
+        let reading = read_source(&source, rules)?;
         Ok((source, reading))
     });
     let (source, reading) = match reading {

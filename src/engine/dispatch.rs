@@ -19,6 +19,10 @@ use tracing::{debug, error, warn};
 
 /// Parts that may stand in the line of one destination; the rest waits in its overflow.
 pub const LINE: usize = 512;
+/// A message with more parts than this is bulk …
+const BULK_PARTS: usize = 8;
+/// … and its parts join a line only while that is shorter than this: others wait behind few of them.
+const BULK_LINE: usize = 32;
 /// A further session is opened for each so many parts in line.
 const PARTS_PER_SESSION: usize = 16;
 /// Threads that serve Drop and what ends without a connection.
@@ -53,6 +57,8 @@ struct Line {
     enter: Sender<Part>,
     parts: Receiver<Part>,
     overflow: VecDeque<Part>,
+    /// Parts of messages that have very many: they fill the line only as far as others leave room.
+    bulk: VecDeque<Part>,
     sessions: usize,
     down: Option<(Instant, Outcome)>,
     /// Parts that ever stood in line, and how many of them had left it at the last look.
@@ -135,6 +141,7 @@ impl Dispatch<'_> {
             return;
         }
         job.parts_left.store(plan.len(), Ordering::Release);
+        let is_bulk = plan.len() > BULK_PARTS;
         for (way, recipients) in plan {
             let part = |destination| Part {
                 job: Arc::clone(job),
@@ -151,15 +158,15 @@ impl Dispatch<'_> {
                 }
                 Way::Remote(to) => {
                     let part = part(Some(Arc::clone(&to)));
-                    self.line_up(&to, part, job.forced, settings);
+                    self.line_up(&to, part, is_bulk, settings);
                 }
             }
         }
     }
 
-    fn line_up(&mut self, to: &Arc<Destination>, part: Part, forced: bool, settings: &Settings) {
+    fn line_up(&mut self, to: &Arc<Destination>, part: Part, is_bulk: bool, settings: &Settings) {
         let line = self.lines.entry(to.key.clone()).or_insert_with(|| Line::new(to));
-        if forced {
+        if part.job.forced {
             line.down = None;
         }
         if let Some((until, outcome)) = &line.down {
@@ -170,7 +177,7 @@ impl Dispatch<'_> {
             }
             line.down = None;
         }
-        line.push(part);
+        line.push(part, is_bulk);
         self.man(&to.key, settings);
     }
 
@@ -236,7 +243,7 @@ impl Dispatch<'_> {
                 "cannot be reached; its mail waits");
         }
         line.down = Some((Instant::now() + pause, outcome.clone()));
-        let waiting: Vec<Part> = line.parts.try_iter().chain(line.overflow.drain(..)).collect();
+        let waiting = line.take_all();
         debug!(destination = %destination.key, parts = waiting.len(), "deferred together");
         for part in waiting {
             self.errand(Errand::Refuse(part, outcome.clone()));
@@ -263,9 +270,9 @@ impl Dispatch<'_> {
         }
         let now = Instant::now();
         self.lines.retain(|_, line| {
-            line.refill();
+            line.refill_at_tick();
             let down = line.down.as_ref().is_some_and(|(until, _)| *until > now);
-            down || line.sessions > 0 || !line.parts.is_empty() || !line.overflow.is_empty()
+            down || line.sessions > 0 || line.backlog() > 0
         });
         let unmanned: Vec<String> = self
             .lines
@@ -304,7 +311,7 @@ impl Dispatch<'_> {
     fn give_everything_back(&mut self, errand_line: &Receiver<Errand>) {
         let shared = self.shared;
         for line in self.lines.values_mut() {
-            let parts: Vec<Part> = line.parts.try_iter().chain(line.overflow.drain(..)).collect();
+            let parts = line.take_all();
             parts.iter().for_each(|part| settle::give_back(shared, &part.job));
         }
         let errands: Vec<Errand> = self
@@ -326,6 +333,7 @@ impl Line {
             enter,
             parts,
             overflow: VecDeque::new(),
+            bulk: VecDeque::new(),
             sessions: 0,
             down: None,
             entered: 0,
@@ -334,7 +342,7 @@ impl Line {
     }
 
     fn backlog(&self) -> usize {
-        self.parts.len() + self.overflow.len()
+        self.parts.len() + self.overflow.len() + self.bulk.len()
     }
 
     /// Parts that have left the line since the last look.
@@ -346,7 +354,7 @@ impl Line {
 
     /// Takes out what stands behind the first `keep`.
     fn cut_after(&mut self, keep: usize) -> Vec<Part> {
-        let mut all: Vec<Part> = self.parts.try_iter().chain(self.overflow.drain(..)).collect();
+        let mut all = self.take_all();
         let cut = all.split_off(keep.min(all.len()));
         self.entered = self.entered.saturating_sub(cut.len() as u64);
         for part in all {
@@ -355,9 +363,19 @@ impl Line {
         cut
     }
 
-    fn push(&mut self, part: Part) {
+    fn take_all(&mut self) -> Vec<Part> {
+        let all = self.parts.try_iter().chain(self.overflow.drain(..));
+        all.chain(self.bulk.drain(..)).collect()
+    }
+
+    fn push(&mut self, part: Part, is_bulk: bool) {
         self.entered += 1;
-        self.stand(part);
+        if is_bulk {
+            self.bulk.push_back(part);
+            self.refill();
+        } else {
+            self.stand(part);
+        }
     }
 
     fn stand(&mut self, part: Part) {
@@ -377,6 +395,20 @@ impl Line {
                 self.overflow.push_front(part);
                 return;
             }
+        }
+        while self.parts.len() < BULK_LINE {
+            let Some(part) = self.bulk.pop_front() else { return };
+            self.stand(part);
+        }
+    }
+
+    /// Where others always fill the line, a bulk message gets on all the same, a part at each tick.
+    fn refill_at_tick(&mut self) {
+        self.refill();
+        if self.overflow.is_empty()
+            && let Some(part) = self.bulk.pop_front()
+        {
+            self.stand(part);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Reads and writes: `Status/nodes`. Thread: heart. Not here: what is done with a dead node's claims (keeper).
 
-use super::shared::{Shared, lock};
+use super::shared::{Mode, Shared, lock};
 use crate::mailroot::NodeName;
 use crate::mailroot::node::{self, Node};
 use std::collections::HashMap;
@@ -61,6 +61,8 @@ impl Pulse {
 struct Watched {
     text: Option<String>,
     unchanged: u32,
+    /// It was seen to change, or is a process of this boot that lives.
+    alive: bool,
 }
 
 /// Beats until the end; judges the others after each successful beat of our own.
@@ -69,6 +71,7 @@ pub fn run(shared: &Shared, presence: &mut Node) {
     let mut watched: HashMap<NodeName, Watched> = HashMap::new();
     let mut failing = false;
     judge(shared, &nodes, &mut watched, true);
+    shared.poke_keeper();
     loop {
         let cluster = shared.settings().config.cluster.clone();
         if shared.stop.sleep(cluster.heartbeat) {
@@ -120,13 +123,22 @@ fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeNam
         let entry = watched.entry(name.clone()).or_insert(Watched {
             text: text.clone(),
             unchanged: 0,
+            alive: false,
         });
         let same = text.is_none() || entry.text == text;
         entry.unchanged = if anew || !same { 0 } else { entry.unchanged + 1 };
+        entry.alive = !same
+            || text.as_deref().is_some_and(node::lives_here)
+            || (entry.alive && entry.unchanged < looks);
         entry.text = text;
         if (gone || entry.unchanged >= looks) && lock(&shared.dead).insert(name.clone()) {
             info!(node = %name, "a node has ended without saying so; its messages are taken over");
             shared.poke_keeper();
         }
+    }
+    let living = watched.iter().filter(|(_, watched)| watched.alive);
+    *lock(&shared.living) = Some(living.map(|(name, _)| name.clone()).collect());
+    if shared.mode == Mode::Drain && !shared.claimants_live() {
+        shared.poke_keeper(); // it waits for this verdict
     }
 }

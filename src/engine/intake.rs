@@ -130,11 +130,11 @@ impl Intake<'_> {
             if crate::pickup::ignored(&name, ignore) || !self.sightings.wants_a_look(&name, now) {
                 continue;
             }
-            let (renamed_in, unchanged_for, incomplete) = self.sightings.of(&name, now);
+            let (renamed_in, seen, incomplete) = self.sightings.of(&name, now);
             glances.push(Glance {
                 name,
                 renamed_in,
-                unchanged_for,
+                seen,
                 incomplete,
             });
         }

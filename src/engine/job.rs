@@ -4,7 +4,8 @@ use super::shared::{Settings, Shared, lock};
 use crate::clock::Millis;
 use crate::mail::{MessageId, Outcome, ReadAt};
 use crate::mailroot::spool::ClaimState;
-use crate::pickup::{Submission, read::Reading};
+use crate::pickup::Submission;
+use crate::pickup::read::{ReadRules, Reading};
 use crate::queue::env;
 use crate::queue::record::Record;
 use crate::route::Destination;
@@ -117,6 +118,8 @@ pub struct Released {
     pub file_time: i128,
     /// It waits for its domain to be set free, not for the time.
     pub held: bool,
+    /// An operator touched it, and it was let go of untried.
+    pub forced: bool,
 }
 
 /// Where the bytes are.
@@ -260,6 +263,6 @@ impl Job {
 }
 
 /// Reads and judges the bytes of a file.
-pub fn read_source(source: &Source, settings: &Settings) -> io::Result<Reading> {
-    crate::pickup::read::read(source, &settings.rules)
+pub fn read_source(source: &Source, rules: &ReadRules) -> io::Result<Reading> {
+    crate::pickup::read::read(source, rules)
 }

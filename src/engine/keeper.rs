@@ -7,31 +7,34 @@
 use super::admit::{Admitted, admit};
 use super::dispatch::Event;
 use super::job::Released;
-use super::listing::Listing;
+use super::listing::{HalfClaim, Listing};
+use super::orphans::Orphans;
 use super::shared::{Mode, Settings, Shared, lock};
 use super::undelivered;
 use crate::clock;
 use crate::clock::Millis;
-use crate::mail::MessageId;
 use crate::mail::id::Ulid;
-use crate::mailroot::{DiskError, NodeName, QueueName, node, prune};
-use crate::queue::env;
+use crate::mail::{EnhancedStatus, MessageId};
+use crate::mailroot::{DiskError, NodeName, node, prune};
 use crate::queue::record::Record;
+use crate::queue::{State, env};
+use crate::route::Route;
 use crossbeam_channel::{Receiver, select};
 use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 
-/// ENV and transcripts without a message file go after this long: a listing can miss a file being renamed.
-const ORPHAN_AGE: Duration = Duration::from_secs(600);
 /// "Its time is no longer the one that ENV remembers, give or take two seconds": some storage keeps whole seconds.
 const TOUCH_TOLERANCE: i128 = 2_000_000_000;
+/// What dispatch gives to whom waits for its domain.
+const ON_HOLD: EnhancedStatus = EnhancedStatus::new(4, 3, 2);
 /// How often Badmail is looked at for what is too old or too much.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// A listing may take this share of the time: the next one waits so many times as long as the last one took.
@@ -43,9 +46,11 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         shared,
         waiting: HashMap::new(),
         due: BinaryHeap::new(),
-        orphans: HashMap::new(),
+        orphans: Orphans::default(),
         generation: 0,
         scanned: false,
+        unlisted: false,
+        attempted: HashSet::new(),
         next_prune: Instant::now(),
     };
     let mut next_scan = Instant::now();
@@ -86,28 +91,27 @@ struct Keeper<'a> {
     shared: &'a Arc<Shared>,
     waiting: HashMap<Ulid, Waiting>,
     due: BinaryHeap<Reverse<(Millis, Ulid)>>,
-    /// Since when ENV or transcripts were seen without a message file.
-    orphans: HashMap<Ulid, (Instant, u32)>,
+    orphans: Orphans,
     generation: u64,
     scanned: bool,
+    /// Something was taken over that only the next listing shows.
+    unlisted: bool,
+    /// Messages that a drain has attempted: not again in this run.
+    attempted: HashSet<Ulid>,
     next_prune: Instant,
 }
 
 impl Keeper<'_> {
     /// One whole look at Queue.
     fn scan(&mut self) {
-        let listing = match self.list() {
-            Ok(listing) => listing,
-            Err(error) => {
-                if self.scanned {
-                    warn!(%error, "tried again");
-                }
-                self.scanned = false; // named once until it can be listed again
-                return;
-            }
-        };
+        // Before the listing, which then shows all that they ever claimed.
         let dead: HashSet<NodeName> = std::mem::take(&mut *lock(&self.shared.dead));
-        self.take_over(&listing, &dead);
+        let (listing, half_claims) = match self.list() {
+            Ok(lists) => lists,
+            Err(error) => return self.cannot_list(&error, dead),
+        };
+        let stuck = self.finish_half_claims(half_claims, &dead);
+        self.unlisted = self.take_over(&listing, &dead, &stuck);
         self.compare(&listing);
         self.sweep_orphans(&listing);
         self.bury_the_dead(&listing, &dead);
@@ -134,59 +138,84 @@ impl Keeper<'_> {
         }
     }
 
-    fn list(&self) -> Result<Listing, DiskError> {
-        let listing = Listing::of(&self.shared.spool.folders().queue)?;
+    fn cannot_list(&mut self, error: &DiskError, dead: HashSet<NodeName>) {
+        lock(&self.shared.dead).extend(dead);
+        // Named once until it can be listed again. The next drain may have more luck.
+        if std::mem::replace(&mut self.scanned, false) || self.shared.mode == Mode::Drain {
+            warn!(%error, "tried again");
+        }
+        if self.shared.mode == Mode::Drain {
+            self.shared.queue_idle.store(true, Ordering::SeqCst);
+            self.shared.progress.note();
+        }
+    }
+
+    fn list(&self) -> Result<(Listing, Vec<HalfClaim>), DiskError> {
+        let folders = self.shared.spool.folders();
+        let listing = Listing::of(&folders.queue)?;
+        // On one volume a claim is one step; but this tree may have been copied from where it was not.
+        let half_claims = if !self.scanned || are_apart(&folders.pickup, &folders.queue) {
+            HalfClaim::all(&folders.pickup)
+        } else {
+            Vec::new()
+        };
         let own = self.shared.spool.node();
-        let others = listing
-            .taken
-            .iter()
-            .map(|(_, node)| node)
-            .filter(|node| *node != own);
-        *lock(&self.shared.claimants) = others.cloned().collect();
-        Ok(listing)
+        let nodes = listing.taken.iter().map(|(_, node)| node);
+        let nodes = nodes.chain(half_claims.iter().map(|half| &half.node));
+        *lock(&self.shared.claimants) = nodes.filter(|node| *node != own).cloned().collect();
+        Ok((listing, half_claims))
+    }
+
+    /// Of a dead node, or under our own name and in no session: a step that reported an error.
+    fn is_left(&self, ulid: Ulid, node: &NodeName, dead: &HashSet<NodeName>) -> bool {
+        let stray = node == self.shared.spool.node() && !self.shared.in_hand.has(ulid);
+        stray || dead.contains(node)
     }
 
     /// What dead nodes left, and what lies under our own name and is in no session.
-    fn take_over(&self, listing: &Listing, dead: &HashSet<NodeName>) {
-        let own = self.shared.spool.node();
+    fn take_over(&self, listing: &Listing, dead: &HashSet<NodeName>, stuck: &HashSet<Ulid>) -> bool {
+        let mut taken = false;
         for (id, node) in &listing.taken {
-            let stray = node == own && !self.shared.in_hand.has(id.ulid);
-            if !stray && !dead.contains(node) {
+            if !self.is_left(id.ulid, node, dead) || stuck.contains(&id.ulid) {
                 continue;
             }
             match self.shared.spool.take_over(*id, node) {
-                Ok(true) => info!(%id, from = %node, "taken over"),
+                Ok(true) => {
+                    info!(%id, from = %node, "taken over");
+                    taken = true;
+                }
                 Ok(false) => {}
                 Err(error) => warn!(%id, %error, "cannot be taken over now"),
             }
         }
-        if !dead.is_empty() {
-            self.take_over_half_claims(dead);
+        if taken || !dead.is_empty() {
             self.shared.poke_keeper(); // what was taken over is listed at once
+            return true;
         }
+        false
     }
 
-    /// Claims across volumes that a dead node did not finish: `Pickup/.ID@NODE.EML`.
-    fn take_over_half_claims(&self, dead: &HashSet<NodeName>) {
-        let Ok(entries) = std::fs::read_dir(&self.shared.spool.folders().pickup) else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let Some(hidden) = name.to_str().and_then(|name| name.strip_prefix('.')) else {
-                continue;
-            };
-            let Some(QueueName::Taken(id, node)) = QueueName::parse(hidden.as_ref()) else {
-                continue;
-            };
-            if !dead.contains(&node) {
+    /// Claims across volumes that were cut short. Returns those that still are: their copy in Queue, if there is one,
+    /// must not be sent while the former lies in Pickup and can be claimed again.
+    fn finish_half_claims(&self, half_claims: Vec<HalfClaim>, dead: &HashSet<NodeName>) -> HashSet<Ulid> {
+        let mut stuck = HashSet::new();
+        for HalfClaim { path, id, node } in half_claims {
+            if !self.is_left(id.ulid, &node, dead) {
                 continue;
             }
-            match self.shared.spool.finish_half_claim(&entry.path(), id) {
-                Ok(()) => info!(%id, from = %node, "taken over from Pickup"),
-                Err(error) => warn!(%id, %error, "cannot be taken over now"),
+            match self.shared.spool.finish_half_claim(&path, id) {
+                Ok(()) => {
+                    info!(%id, from = %node, "taken over from Pickup");
+                    self.shared.poke_keeper();
+                }
+                Err(error) => {
+                    self.shared.distrust(&error);
+                    warn!(%id, %error, "cannot be taken over now");
+                    stuck.insert(id.ulid);
+                }
             }
         }
+        stuck
     }
 
     /// What is new, gone, or touched since the last listing.
@@ -211,10 +240,10 @@ impl Keeper<'_> {
                 _ => unknown.push((*id, *file_time)),
             }
         }
-        let spool = &self.shared.spool;
+        let (spool, settings) = (&self.shared.spool, self.shared.settings());
         let read: Vec<(MessageId, Waiting)> = unknown
             .par_iter()
-            .map(|(id, file_time)| (*id, first_sight(spool.read_env(*id), *id, *file_time)))
+            .map(|(id, file_time)| (*id, first_sight(&settings, spool.read_env(*id), *id, *file_time)))
             .collect();
         for (id, waiting) in read {
             self.remember(id, waiting);
@@ -228,24 +257,13 @@ impl Keeper<'_> {
 
     fn sweep_orphans(&mut self, listing: &Listing) {
         let removed: HashSet<Ulid> = lock(&self.shared.removed).iter().map(|id| id.ulid).collect();
-        let now = Instant::now();
-        self.orphans
-            .retain(|ulid, _| listing.remains.contains_key(ulid) && !listing.alive.contains(ulid));
-        for (ulid, life) in &listing.remains {
-            if listing.alive.contains(ulid) || self.shared.in_hand.has(*ulid) || removed.contains(ulid) {
-                continue;
-            }
-            let (since, highest) = self.orphans.entry(*ulid).or_insert((now, *life));
-            *highest = *life;
-            if now.duration_since(*since) >= ORPHAN_AGE {
-                let id = MessageId {
-                    ulid: *ulid,
-                    life: *life,
-                };
-                match self.shared.spool.sweep(id) {
-                    Ok(()) => debug!(%id, "remains of a finished message removed"),
-                    Err(error) => warn!(%id, %error, "tried again"),
-                }
+        let in_hand = &self.shared.in_hand;
+        let is_alive =
+            |ulid: Ulid| listing.alive.contains(&ulid) || in_hand.has(ulid) || removed.contains(&ulid);
+        for id in self.orphans.ripe(&listing.remains, is_alive, Instant::now()) {
+            match self.shared.spool.sweep(id) {
+                Ok(()) => debug!(%id, "remains of a finished message removed"),
+                Err(error) => warn!(%id, %error, "tried again"),
             }
         }
     }
@@ -274,13 +292,15 @@ impl Keeper<'_> {
 
     fn released(&mut self, message: Released) {
         if self.shared.mode == Mode::Drain {
-            return; // attempted once in this run
+            self.attempted.insert(message.id.ulid); // once in this run is enough
+            return;
         }
         let Released {
             id,
             due,
             file_time,
             held,
+            forced,
         } = message;
         self.remember(
             id,
@@ -289,7 +309,7 @@ impl Keeper<'_> {
                 due,
                 file_time,
                 held,
-                forced: false,
+                forced,
             },
         );
     }
@@ -312,6 +332,9 @@ impl Keeper<'_> {
                 break;
             }
             self.due.pop();
+            if self.attempted.contains(&ulid) {
+                continue;
+            }
             let Some(waiting) = self.waiting.get(&ulid).copied().filter(|w| w.due == due) else {
                 continue;
             };
@@ -320,7 +343,12 @@ impl Keeper<'_> {
                 life: waiting.life,
             };
             match self.take(&settings, id, waiting) {
-                Taken::Job(job) => jobs.push(job),
+                Taken::Job(job) => {
+                    if self.shared.mode == Mode::Drain {
+                        self.attempted.insert(ulid);
+                    }
+                    jobs.push(job);
+                }
                 Taken::Nothing => {}
                 Taken::Later(wait) => {
                     let due = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(60_000).max(100));
@@ -340,7 +368,11 @@ impl Keeper<'_> {
         }
         let nothing_due = self.due.peek().is_none_or(|Reverse((due, _))| *due > now);
         if self.shared.mode == Mode::Drain && self.scanned {
-            self.shared.queue_idle.store(nothing_due, Ordering::SeqCst);
+            let all_seen =
+                self.shared.claimants_live() && lock(&self.shared.dead).is_empty() && !self.unlisted;
+            self.shared
+                .queue_idle
+                .store(nothing_due && all_seen, Ordering::SeqCst);
             self.shared.progress.note();
         }
     }
@@ -373,7 +405,7 @@ impl Keeper<'_> {
         // The truth is what is read after the claim; what was seen before was a hint.
         let record = match shared.spool.read_env(id) {
             Ok(None) => None,
-            Ok(Some(bytes)) => match parse(&bytes) {
+            Ok(Some(bytes)) => match parse(&bytes, id) {
                 Ok(record) => Some(record),
                 Err(why) => return bury_damaged(shared, id, &why),
             },
@@ -421,13 +453,43 @@ enum Taken {
     Later(Duration),
 }
 
-fn parse(bytes: &[u8]) -> Result<Record, String> {
+fn parse(bytes: &[u8], id: MessageId) -> Result<Record, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
-    env::read(text).map_err(|error| error.to_string())
+    let record = env::read(text).map_err(|error| error.to_string())?;
+    if !env::is_valid_for(record.id, id) {
+        return Err(format!("it is the record of another message, {}", record.id));
+    }
+    Ok(record)
+}
+
+fn are_apart(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev()).ok();
+    device(one) != device(other)
+}
+
+/// When all threads have ended: what was claimed at the last moment and is in no session goes back, for others.
+pub fn give_back_the_rest(shared: &Shared) {
+    let Ok(listing) = Listing::of(&shared.spool.folders().queue) else {
+        return;
+    };
+    for (id, node) in listing.taken {
+        if node == *shared.spool.node()
+            && !shared.in_hand.has(id.ulid)
+            && let Err(error) = shared.spool.release(id)
+        {
+            warn!(%id, %error, "left as it is; it is taken up at the next start");
+        }
+    }
 }
 
 /// What a record says of a message that was not known.
-fn first_sight(env: crate::mailroot::Result<Option<Vec<u8>>>, id: MessageId, file_time: i128) -> Waiting {
+fn first_sight(
+    settings: &Settings,
+    env: crate::mailroot::Result<Option<Vec<u8>>>,
+    id: MessageId,
+    file_time: i128,
+) -> Waiting {
     let fresh = Waiting {
         life: id.life,
         due: 0,
@@ -437,15 +499,41 @@ fn first_sight(env: crate::mailroot::Result<Option<Vec<u8>>>, id: MessageId, fil
     };
     // What cannot be read or understood now is settled after the claim.
     let Ok(Some(bytes)) = env else { return fresh };
-    let Ok(record) = parse(&bytes) else { return fresh };
-    let touched = differs(record.file_time, file_time);
-    let due = if touched { 0 } else { record.due().unwrap_or(0) };
+    let Ok(record) = parse(&bytes, id) else {
+        return fresh;
+    };
+    let (held, freed) = holds(settings, &record);
+    let forced = freed || differs(record.file_time, file_time);
     Waiting {
-        due,
+        due: if forced { 0 } else { record.due().unwrap_or(0) },
         file_time: record.file_time,
-        forced: touched,
+        held,
+        forced,
         ..fresh
     }
+}
+
+/// Whether a recipient waits for its domain to be set free, and whether one such domain has been meanwhile: settings
+/// can change while nothing runs.
+fn holds(settings: &Settings, record: &Record) -> (bool, bool) {
+    let (mut held, mut freed) = (false, false);
+    for entry in record
+        .recipients
+        .iter()
+        .filter(|entry| entry.state == State::Open)
+    {
+        let waits = entry
+            .last
+            .as_ref()
+            .is_some_and(|last| last.outcome.status == ON_HOLD && last.outcome.host.is_none());
+        if waits {
+            match settings.routes.of(&entry.recipient.address) {
+                Route::Remote(to) if to.hold => held = true,
+                _ => freed = true,
+            }
+        }
+    }
+    (held, freed)
 }
 
 fn differs(remembered: i128, seen: i128) -> bool {

@@ -24,6 +24,35 @@ pub struct Listing {
     pub temporary: Vec<(PathBuf, NodeName)>,
 }
 
+/// A claim across volumes that is between its two steps: `Pickup/.ID@NODE.EML`.
+pub struct HalfClaim {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it is to become.
+    pub id: MessageId,
+    /// Who made the first step.
+    pub node: NodeName,
+}
+
+impl HalfClaim {
+    /// All that lie in `pickup`; none when it cannot be listed.
+    pub fn all(pickup: &Path) -> Vec<Self> {
+        let Ok(entries) = std::fs::read_dir(pickup) else {
+            return Vec::new();
+        };
+        let half_claim = |entry: std::fs::DirEntry| {
+            let name = entry.file_name();
+            let hidden = name.to_str()?.strip_prefix('.')?;
+            let QueueName::Taken(id, node) = QueueName::parse(hidden.as_ref())? else {
+                return None;
+            };
+            let path = entry.path();
+            Some(Self { path, id, node })
+        };
+        entries.flatten().filter_map(half_claim).collect()
+    }
+}
+
 impl Listing {
     /// Lists `queue`. What does not bear a name of ours is passed over.
     pub fn of(queue: &Path) -> Result<Self, DiskError> {

@@ -24,10 +24,19 @@ pub struct Glance {
     pub name: OsString,
     /// A notification showed it being renamed in, whole.
     pub renamed_in: bool,
-    /// Size and times have not changed for so long; `None` when it was not seen before.
-    pub unchanged_for: Option<Duration>,
-    /// It was found incomplete with this print: as long as that stays, it is not read again.
-    pub incomplete: Option<Print>,
+    /// The print it had at the last look, and for how long it had been seen with it; `None` when it was not seen
+    /// before.
+    pub seen: Option<(Print, Duration)>,
+    /// It was found incomplete then: as long as its print stays, it is not read again.
+    pub incomplete: bool,
+}
+
+impl Glance {
+    /// For how long a file that now has this print has been seen with it. What was seen of another print says
+    /// nothing: the file has been written to since.
+    fn unchanged_for(&self, print: Print) -> Option<Duration> {
+        self.seen.filter(|(seen, _)| *seen == print).map(|(_, time)| time)
+    }
 }
 
 /// What a look came to.
@@ -67,6 +76,7 @@ fn judge_writer(
 ) -> Result<&'static str, Why> {
     let pickup = &settings.config.pickup;
     let print = Why::print(&candidate.meta);
+    let unchanged_for = glance.unchanged_for(print);
     match candidate.writers {
         Writers::Some => return Err(Why::BeingWritten(print)),
         Writers::Locked => return Err(Why::Locked(print)),
@@ -80,7 +90,7 @@ fn judge_writer(
                 .ok()
                 .and_then(|at| SystemTime::now().duration_since(at).ok());
             // A time in the future says nothing: then our own watching counts.
-            let quiet_for = age.max(glance.unchanged_for).unwrap_or(Duration::ZERO);
+            let quiet_for = age.max(unchanged_for).unwrap_or(Duration::ZERO);
             return if quiet_for >= pickup.quiet {
                 Ok("quiet, no writer (lease)")
             } else {
@@ -88,7 +98,7 @@ fn judge_writer(
             };
         }
     }
-    match glance.unchanged_for {
+    match unchanged_for {
         Some(time) if time >= pickup.settle => Ok("settled: size and times unchanged"),
         seen => Err(Why::Settling(
             print,
@@ -105,14 +115,15 @@ fn read_and_claim(
     evidence: &str,
 ) -> Look {
     let grace = settings.config.pickup.incomplete_grace;
-    let waited = glance.unchanged_for.unwrap_or(Duration::ZERO);
     let print = Why::print(&candidate.meta);
-    if glance.incomplete == Some(print) && waited < grace {
+    let unchanged_for = glance.unchanged_for(print);
+    let waited = unchanged_for.unwrap_or(Duration::ZERO);
+    if glance.incomplete && unchanged_for.is_some() && waited < grace {
         return Look::Wait(Why::Incomplete(print, grace - waited));
     }
     let len = candidate.meta.len();
     let (source, reading) = match Source::open(&candidate.file, len).and_then(|source| {
-        let reading = read_source(&source, settings)?;
+        let reading = read_source(&source, &settings.rules)?;
         Ok((source, reading))
     }) {
         Ok(both) => both,

@@ -39,6 +39,7 @@ pub mod job;
 pub mod keeper;
 pub mod listing;
 pub mod look;
+pub mod orphans;
 pub mod session;
 pub mod settle;
 pub mod shared;
@@ -120,7 +121,9 @@ impl Engine {
             "heart",
             Box::new(move || {
                 heart::run(&s, &mut presence);
-                presence.leave()
+                if s.in_hand.is_empty() {
+                    presence.leave();
+                } // else its files stay: they tell the next process at once that this one has ended
             }),
         );
         let s = Arc::clone(&shared);
@@ -175,6 +178,7 @@ impl Engine {
                 error!("a thread ended by a panic");
             }
         }
+        keeper::give_back_the_rest(&self.shared);
         if let Err(error) = self.shared.spool.sync_removals() {
             warn!(%error, "the last removals may come back after a power cut");
         }

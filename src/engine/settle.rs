@@ -221,12 +221,16 @@ fn give_up_on_crashes(state: &mut JobState, now: Millis) {
 
 /// The message stays in Queue: record, transcripts, release.
 fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
-    let untouched = {
-        let state = lock(&job.state);
-        state.version == 1 && !state.has_remains
-    };
+    // Given back untried: what is on the disk still holds, and still remembers the time from before a touch.
+    let untouched = lock(&job.state).version == 1;
     if !untouched {
         save(shared, job)?;
+        {
+            let mut state = lock(&job.state);
+            let due = state.record.due().unwrap_or(0).max(state.parked);
+            let line = format!("{} next attempt {}\n", env::time(clock::now()), env::time(due));
+            state.ltr.push_str(&line);
+        }
         write_transcripts(shared, job);
     }
     let mut saved = lock(&job.saved);
@@ -239,6 +243,7 @@ fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
         due: state.record.due().unwrap_or(0).max(state.parked),
         file_time: state.record.file_time,
         held,
+        forced: job.forced && untouched,
     };
     drop(state);
     tell::waiting(job, released.due);

@@ -34,8 +34,10 @@ pub struct Settings {
     pub config: Config,
     /// Where recipients go.
     pub routes: Routes,
-    /// How files are read.
+    /// How files in Pickup are read.
     pub rules: ReadRules,
+    /// How a message is read again whose record exists: it was judged when it came, later settings do not undo that.
+    pub rules_again: ReadRules,
     /// Trusted roots and session cache.
     pub tls: TlsContext,
     /// Questions to the name servers.
@@ -49,6 +51,11 @@ impl Settings {
         Ok(Self {
             routes: Routes::new(&config),
             rules: ReadRules::from_config(&config),
+            rules_again: ReadRules {
+                max_size: 0,
+                default_sender: config.reports.postmaster.to_string(),
+                ..ReadRules::from_config(&config)
+            },
             tls: TlsContext::new(config.delivery.tls_ca_file.as_deref())?,
             dns: Dns::new(&config.dns.servers),
             config,
@@ -68,8 +75,11 @@ pub struct Shared {
     pub in_hand: InHand,
     /// The heartbeat as seen by the fence.
     pub pulse: Pulse,
-    /// Nodes whose names stand in Queue; written by keeper, judged by heart.
+    /// Nodes whose names stand in Queue, or in Pickup on another volume; written by keeper, judged by heart.
     pub claimants: Mutex<HashSet<NodeName>>,
+    /// Nodes that heart knows to live: they were seen beating, or are processes of this boot. `None` before its
+    /// first look. What others hold in hand is theirs to finish; of the rest a drain waits for the verdict.
+    pub living: Mutex<Option<HashSet<NodeName>>>,
     /// Nodes that heart found dead; taken over by keeper.
     pub dead: Mutex<HashSet<NodeName>>,
     /// Messages removed, whose remains go after the next sync.
@@ -120,6 +130,7 @@ impl Shared {
             in_hand: InHand::default(),
             pulse: Pulse::new(settings.config.cluster.lease),
             claimants: Mutex::default(),
+            living: Mutex::default(),
             dead: Mutex::default(),
             removed: Mutex::default(),
             flush_due: AtomicBool::new(false),
@@ -154,6 +165,14 @@ impl Shared {
         let _ = self.events.try_send(Event::Reloaded);
         self.poke_keeper();
         Ok(())
+    }
+
+    /// Whether every node that holds a message is known to live. Those that are dead are taken over before.
+    pub fn claimants_live(&self) -> bool {
+        let living = lock(&self.living);
+        living
+            .as_ref()
+            .is_some_and(|living| lock(&self.claimants).iter().all(|node| living.contains(node)))
     }
 
     /// Counts a message that went to Badmail.
@@ -196,14 +215,16 @@ impl Shared {
 
     /// Whether a drain has nothing left to do.
     pub fn drained(&self) -> bool {
-        self.pickup_idle.load(Ordering::SeqCst)
-            && self.queue_idle.load(Ordering::SeqCst)
-            && self.in_hand.is_empty()
+        let nothing_to_come =
+            self.pickup_idle.load(Ordering::SeqCst) && self.queue_idle.load(Ordering::SeqCst);
+        // A disk that is no longer believed gives us nothing more to do.
+        (nothing_to_come || self.distrusted.load(Ordering::SeqCst)) && self.in_hand.is_empty()
     }
 
     /// How the run went.
     pub fn ending(&self) -> Ending {
-        let queue_waits = std::fs::read_dir(&self.spool.folders().queue).is_ok_and(|entries| {
+        // Of a Queue that cannot be listed nobody may think that it is empty.
+        let queue_waits = std::fs::read_dir(&self.spool.folders().queue).map_or(true, |entries| {
             entries.flatten().any(|entry| {
                 use crate::mailroot::QueueName::{Held, Taken, Waiting};
                 let name = crate::mailroot::QueueName::parse(&entry.file_name());

@@ -134,20 +134,19 @@ impl Sightings {
         })
     }
 
-    /// Whether it was renamed in, and how long it has been seen unchanged.
-    pub fn of(&mut self, name: &OsStr, now: Instant) -> (bool, Option<Duration>, Option<Print>) {
+    /// Whether it was renamed in; its print at the last look and for how long it has been seen with it; whether it
+    /// was incomplete then.
+    pub fn of(&mut self, name: &OsStr, now: Instant) -> (bool, Option<(Print, Duration)>, bool) {
         match self.files.get(name) {
             Some(seen) => {
-                let incomplete = matches!(seen.why, Why::Incomplete(..))
-                    .then(|| seen.why.its_print())
-                    .flatten();
+                let time = now.saturating_duration_since(seen.unchanged_since);
                 (
                     seen.renamed_in,
-                    Some(now.saturating_duration_since(seen.unchanged_since)),
-                    incomplete,
+                    seen.why.its_print().map(|print| (print, time)),
+                    matches!(seen.why, Why::Incomplete(..)),
                 )
             }
-            None => (self.fresh.remove(name).unwrap_or(false), None, None),
+            None => (self.fresh.remove(name).unwrap_or(false), None, false),
         }
     }
 
@@ -171,7 +170,8 @@ impl Sightings {
             .max((now - first_seen) / 4)
             .min(SELDOM.max(settings.poll));
         let wait = match &why {
-            Why::Quiet(_, left) => *left,
+            // Never longer than to the next listing: that is the truth, notifications are not.
+            Why::Quiet(_, left) => (*left).min(settings.poll),
             Why::Settling(_, left) if same => *left,
             Why::Settling(..) => settings.settle,
             Why::Incomplete(_, left) => (*left).min(settings.poll),
@@ -285,10 +285,10 @@ mod tests {
         std::thread::sleep(Duration::from_millis(5));
         sightings.note(name.clone(), Why::Settling((1, 1, 1), left), &settings(), false);
         let (_, unchanged, _) = sightings.of(&name, Instant::now());
-        assert!(unchanged.unwrap() >= Duration::from_millis(5));
+        assert!(unchanged.unwrap().1 >= Duration::from_millis(5));
         sightings.note(name.clone(), Why::Settling((2, 1, 1), left), &settings(), false);
         let (_, unchanged, _) = sightings.of(&name, Instant::now());
-        assert!(unchanged.unwrap() < Duration::from_millis(5));
+        assert!(unchanged.unwrap().1 < Duration::from_millis(5));
     }
 
     #[test]

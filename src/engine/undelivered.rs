@@ -13,7 +13,7 @@ use crate::clock;
 use crate::clock::Millis;
 use crate::mail::id::Ulid;
 use crate::mail::{Address, Envelope, MessageId, Outcome, ReadAt, Recipient, leading};
-use crate::mailroot::{Result as DiskResult, Shelf};
+use crate::mailroot::{NodeName, Result as DiskResult, Shelf};
 use crate::pickup::{Layout, Malformed};
 use crate::queue::env::timestamp;
 use crate::queue::record::{Owed, Record, ReportState};
@@ -96,9 +96,11 @@ fn put_report(
     };
     let name = format!("{id}@{}.EML", shared.spool.node());
     let mut new = true;
+    let mut nodes: Vec<NodeName> = lock(&shared.claimants).iter().cloned().collect();
+    nodes.push(shared.spool.node().clone());
     let put = persist(shared, job, || {
         // A crash may have come between the report and its record: then it is there already.
-        if shared.spool.has_message(id.ulid)? {
+        if shared.spool.is_in_queue(id, &nodes) {
             new = false;
             return Ok(());
         }

@@ -149,6 +149,16 @@ pub fn is_gone_from_here(nodes_folder: &Path, name: &NodeName, heartbeat: &str) 
     !lock.exists() || lock_with_patience(lock).is_some()
 }
 
+/// Of our own boot, and its process lives: whatever its heartbeat file shows at present, it is not dead.
+pub fn lives_here(heartbeat: &str) -> bool {
+    let Some(facts) = parse_heartbeat(heartbeat) else {
+        return false;
+    };
+    !facts.boot.is_empty()
+        && facts.boot == boot_id()
+        && process_start(facts.pid).is_some_and(|started| started == facts.started)
+}
+
 fn heartbeat_path(nodes_folder: &Path, name: &NodeName) -> PathBuf {
     nodes_folder.join(format!("{name}.json"))
 }

@@ -162,7 +162,14 @@ impl Spool {
 
     /// Arrow 3, **release**: `ID@NODE.EML` → `ID.EML`. The record comes before.
     pub fn release(&self, id: MessageId) -> Result<()> {
-        self.rename(&self.taken(id), &self.waiting(id), true)
+        let (from, to) = (self.taken(id), self.waiting(id));
+        match self.rename(&from, &to, true) {
+            // An empty file is no message: somebody touched the name while we had the message.
+            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_empty(&to) => {
+                self.rename(&from, &to, false)
+            }
+            other => other,
+        }
     }
 
     /// Arrow 7, **remove**: at this instant the message is done. What it leaves behind goes after the next sync
@@ -225,6 +232,18 @@ impl Spool {
             }
         }
         Ok(false)
+    }
+
+    /// Whether this message lies in Queue under a name that it can have there: waiting, held, or in the hand of one
+    /// of `nodes`. Some looks instead of a listing, which grows with Queue.
+    pub fn is_in_queue(&self, id: MessageId, nodes: &[NodeName]) -> bool {
+        [id, id.next_life()].into_iter().any(|id| {
+            let taken = nodes.iter().map(|node| QueueName::Taken(id, node.clone()));
+            [QueueName::Waiting(id), QueueName::Held(id)]
+                .into_iter()
+                .chain(taken)
+                .any(|name| self.in_queue(&name).symlink_metadata().is_ok())
+        })
     }
 
     /// What the transcripts of all lives say, each cut to its last `limit` bytes: (LTR, RTR).
@@ -394,6 +413,11 @@ fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
         }
         other => Ok(other?),
     }
+}
+
+fn is_empty(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.len() == 0)
 }
 
 fn is_other_volume(error: &DiskError) -> bool {

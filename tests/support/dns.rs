@@ -202,8 +202,8 @@ enum Answer {
 impl Handler {
     fn answer(&self, name: &Name, kind: RecordType) -> Answer {
         let mut state = self.0.lock().unwrap();
-        state.questions.push(format!("{kind} {}", key(&name.to_string())));
-        let (mut asked, zone) = (key(&name.to_string()), &state.zone);
+        state.questions.push(format!("{kind} {}", key(&name.to_ascii())));
+        let (mut asked, zone) = (key(&name.to_ascii()), &state.zone);
         if state.all_silent || zone.silent.contains(&asked) {
             return Answer::Nothing;
         }

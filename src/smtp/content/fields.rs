@@ -103,21 +103,36 @@ impl<W: Write> Fields<W> {
         }
     }
 
-    /// A field is too long to be held: passes a piece on, cut at a character, as lines of its own.
+    /// A field is too long to be held: passes a piece on, cut at white space or else at a character, as lines of its
+    /// own.
     fn pass_on_piece(&mut self) -> io::Result<()> {
-        let mut cut = self.field.len();
-        while cut > MAX_FIELD / 2 && self.field.get(cut - 1).is_some_and(|b| *b > 127 || is_blank(*b)) {
-            cut -= 1;
-        }
+        let cut = piece(&self.field);
         let tail = self.field.split_off(cut);
         self.field.extend_from_slice(b"\r\n");
         self.pass_on()?;
         self.continued = true;
-        if !tail.first().is_some_and(|b| is_blank(*b)) {
-            self.field.push(b' ');
-        }
-        self.field.extend_from_slice(&tail);
+        // A line end in it would leave an empty line, which ends the header block.
+        self.field.push(b' ');
+        self.field.extend_from_slice(tail.trim_ascii_start());
         Ok(())
+    }
+}
+
+/// Where the first piece of a field ends: before white space that stands between words, else before a character.
+fn piece(field: &[u8]) -> usize {
+    let half = field.len() / 2;
+    let words_end = |end: usize| field.get(..end).map_or(0, |text| text.trim_ascii_end().len());
+    let last_word = words_end(field.len());
+    let blank = field
+        .get(half..last_word)
+        .and_then(|text| memrchr2(b' ', b'\t', text));
+    match blank.map(|blank| words_end(half + blank)) {
+        Some(cut) if cut > 0 => cut,
+        _ => {
+            let later = field.get(half..last_word).unwrap_or_default();
+            let character = later.iter().rposition(u8::is_ascii);
+            character.map_or(last_word.max(1), |at| half + at + 1)
+        }
     }
 }
 
@@ -136,7 +151,7 @@ impl<W: Write> Write for Fields<W> {
             if self.field.ends_with(b"\n") && !matches!(first, b' ' | b'\t') {
                 self.end_field()?;
             }
-            if self.field.len() >= MAX_FIELD && !self.field.ends_with(b"\n") {
+            if self.field.len() >= MAX_FIELD && !self.field.ends_with(b"\n") && !self.field.ends_with(b"\r") {
                 self.pass_on_piece()?;
             }
             let space = MAX_FIELD.saturating_sub(self.field.len()).max(1);
@@ -301,6 +316,32 @@ mod tests {
             ..Change::default()
         };
         assert_eq!(passed(b"", change, false), "Content-Transfer-Encoding: 7bit\r\n");
+    }
+
+    #[test]
+    fn pieces_of_a_huge_field_end_between_words_wherever_the_limit_falls() {
+        // the limit falls once on each byte of a word and of a fold
+        for shift in 0..32 {
+            let start = format!("To: {}", "x".repeat(shift));
+            let words = "one-of-the-words,\r\n\tand-another\t".repeat(MAX_FIELD / 32 + 10);
+            let block = format!("{start} {words}end\r\nC: d\r\n");
+            let mut out = Vec::new();
+            let limits = Limits {
+                max_line: 998,
+                seven_bit: false,
+            };
+            let mut fields = Fields::new(&mut out, limits, Change::default());
+            fields.write_all(block.as_bytes()).unwrap();
+            fields.finish().unwrap();
+            let out = String::from_utf8(out).unwrap();
+            let same = out.split_ascii_whitespace().eq(block.split_ascii_whitespace());
+            assert!(same, "shift {shift}: a word was cut");
+            assert!(
+                !out.contains("\r\n\r\n"),
+                "shift {shift}: the header block ends early"
+            );
+            assert!(out.lines().count() > MAX_FIELD / 33 && !out.replace("\r\n", "").contains(['\r', '\n']));
+        }
     }
 
     #[test]
