@@ -37,7 +37,7 @@ impl Parts for Joined {
 
     fn read(&self, file: File, config: &Config) -> io::Result<Read> {
         let len = file.metadata()?.len();
-        let source = Source::open(file, len)?;
+        let source = Source::open(&file, len)?;
         let reading = pickup::read::read(&source, &pickup::read::ReadRules::from_config(config))?;
         Ok(Read {
             completeness: reading.completeness,

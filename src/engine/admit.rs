@@ -53,7 +53,7 @@ pub fn admit(
     } else {
         &settings.rules
     };
-    let reading = Source::open(handle, meta.len()).and_then(|source| {
+    let reading = Source::open(&handle, meta.len()).and_then(|source| {
         let reading = read_source(&source, rules)?;
         Ok((source, reading))
     });

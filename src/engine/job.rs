@@ -133,10 +133,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads a small file whole; keeps a large one open.
-    pub fn open(file: File, len: u64) -> io::Result<Self> {
+    /// Reads a small file whole; keeps a large one open, by a descriptor of its own.
+    pub fn open(file: &File, len: u64) -> io::Result<Self> {
         if len > SMALL {
-            return Ok(Self::File(file, len));
+            return Ok(Self::File(file.try_clone()?, len));
         }
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         let mut filled = 0;

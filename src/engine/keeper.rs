@@ -456,7 +456,7 @@ fn bury_damaged(shared: &Shared, id: MessageId, why: &str) -> Taken {
     let path = shared.spool.taken(id);
     let source = File::open(&path).and_then(|file| {
         let len = file.metadata()?.len();
-        super::job::Source::open(file, len)
+        super::job::Source::open(&file, len)
     });
     let buried = source
         .map_err(DiskError::when("read", &path))

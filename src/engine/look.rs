@@ -121,12 +121,8 @@ fn read_and_claim(
     if glance.incomplete && unchanged_for.is_some() && waited < grace {
         return Look::Wait(Why::Incomplete(print, grace - waited));
     }
-    let file = match candidate.file.try_clone() {
-        Ok(file) => file,
-        Err(error) => return Look::Wait(Why::Unreadable(error.to_string())),
-    };
     let len = candidate.meta.len();
-    let (source, reading) = match Source::open(file, len).and_then(|source| {
+    let (source, reading) = match Source::open(&candidate.file, len).and_then(|source| {
         let reading = read_source(&source, &settings.rules)?;
         Ok((source, reading))
     }) {
