@@ -79,7 +79,7 @@ fn recipients(page: &mut Page, case: &Case<'_>) {
     if let Some(more) = case.recipients.len().checked_sub(MAX_NAMED).filter(|n| *n > 0) {
         page.line(&format!(
             "    … and {more} more; {}.BDP names all of them",
-            case.id
+            case.id.ulid
         ));
     }
     page.blank();
@@ -99,7 +99,7 @@ fn said(page: &mut Page, outcome: Option<&Outcome>) {
 fn how_to_send_again(page: &mut Page, case: &Case<'_>) {
     page.line("How to send it again");
     page.blank();
-    let id = case.id;
+    let id = case.id.ulid; // the three files bear no life
     match case.reason {
         Reason::Malformed(_) => {
             page.para(

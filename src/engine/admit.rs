@@ -7,6 +7,7 @@ use super::job::{Job, Material, Source, read_source};
 use super::shared::{Settings, Shared};
 use super::undelivered;
 use crate::mail::MessageId;
+use crate::mailroot::evidence::open_plain;
 use crate::mailroot::spool::mtime_nanos;
 use crate::pickup::Completeness;
 use crate::queue::record::Record;
@@ -35,7 +36,7 @@ pub fn admit(
     forced: bool,
 ) -> Admitted {
     let path = shared.spool.taken(id);
-    let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+    let opened = open_plain(&path).and_then(|file| Ok((file.metadata()?, file)));
     let (meta, handle): (Metadata, File) = match opened {
         Ok(both) => both,
         Err(error) => {

@@ -76,8 +76,15 @@ pub fn run(shared: &Shared, presence: &mut Node) {
         let cluster = shared.settings().config.cluster.clone();
         if shared.stop.sleep(cluster.heartbeat) {
             // What is on the wire is still ours until the engine has ended.
+            let mut last = Instant::now();
             while !shared.in_hand.is_empty() && !shared.stop_patience_over() {
                 std::thread::sleep(Duration::from_millis(5));
+                if last.elapsed() >= cluster.heartbeat {
+                    last = Instant::now();
+                    if presence.beat().is_ok() {
+                        shared.pulse.beat();
+                    }
+                }
             }
             return;
         }

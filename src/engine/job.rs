@@ -200,7 +200,8 @@ impl Job {
             record,
             forced,
         } = material;
-        let has_remains = record.is_some() || id.life > 0;
+        let has_record = record.is_some();
+        let has_remains = has_record || id.life > 0;
         let record = record.unwrap_or_else(|| {
             let envelope = std::mem::take(&mut submission.envelope);
             Record::new(id, file, id.arrived_ms(), file_time, envelope)
@@ -232,7 +233,7 @@ impl Job {
                 ltr: String::new(),
                 rtr: String::new(),
                 has_remains,
-                durable: has_remains,
+                durable: has_record, // a record is put after the bytes were synced, never before
                 parked: 0,
             }),
             saved: Mutex::default(),

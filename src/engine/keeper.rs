@@ -23,7 +23,6 @@ use crossbeam_channel::{Receiver, select};
 use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -454,7 +453,7 @@ fn differs(remembered: i128, seen: i128) -> bool {
 
 fn bury_damaged(shared: &Shared, id: MessageId, why: &str) -> Taken {
     let path = shared.spool.taken(id);
-    let source = File::open(&path).and_then(|file| {
+    let source = crate::mailroot::evidence::open_plain(&path).and_then(|file| {
         let len = file.metadata()?.len();
         super::job::Source::open(&file, len)
     });

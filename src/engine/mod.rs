@@ -88,6 +88,8 @@ impl Engine {
     pub fn start(config: Config, mode: Mode) -> Result<Self, String> {
         let words = |error: mailroot::DiskError| error.to_string();
         mailroot::tree::make(&config.folders).map_err(words)?;
+        let settings = Settings::new(config)?;
+        let config = &settings.config;
         let node = NodeName::generate(&config.server.hostname);
         let spool = Spool::new(config.folders.clone(), node.clone());
         let mut presence = mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname)
@@ -95,14 +97,7 @@ impl Engine {
         let (events, event_line) = bounded(1024);
         let (released, released_line) = bounded(4096);
         let (flush_wake, flush_line) = bounded(1);
-        let shared = Arc::new(Shared::new(
-            spool,
-            Settings::new(config)?,
-            mode,
-            events,
-            released,
-            flush_wake,
-        ));
+        let shared = Arc::new(Shared::new(spool, settings, mode, events, released, flush_wake));
         ignore_lease_breaks();
         raise_file_limit();
 

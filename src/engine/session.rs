@@ -93,6 +93,8 @@ struct Progress {
     text: String,
     notes: String,
     connected: bool,
+    /// A host greeted us under our own name: what comes after it in the list is behind us.
+    looped: bool,
 }
 
 impl Sender<'_> {
@@ -107,6 +109,7 @@ impl Sender<'_> {
             text: String::new(),
             notes: String::new(),
             connected: false,
+            looped: false,
         };
         let attempt = AssertUnwindSafe(|| self.attempt(part, &settings, &mut progress));
         if let Err(panic) = catch_unwind(attempt) {
@@ -153,7 +156,8 @@ impl Sender<'_> {
         }
         let first = self.link.as_ref().map_or(0, |link| link.host);
         let mut refused_by: Option<String> = None;
-        for host in first..self.hosts.len() {
+        // From the host of a kept connection on; those before it are asked when it has nothing good to say.
+        for host in (first..self.hosts.len()).chain(0..first) {
             let name = self.hosts.get(host).map(|h| h.name.clone());
             // Another address of a host that has answered would say the same.
             if refused_by.is_some() && refused_by == name {
@@ -166,6 +170,9 @@ impl Sender<'_> {
                     .is_some_and(|outcome| outcome.verdict == Verdict::Failed)
                 {
                     return; // a loop: the other hosts are behind us
+                }
+                if progress.looped {
+                    return;
                 }
                 continue;
             }
@@ -260,6 +267,11 @@ impl Sender<'_> {
                 progress.text.push_str(&text);
                 // A host that speaks is there: only its line is of no use at present.
                 let loops = refused.kind == RefusedKind::Loop;
+                if loops && progress.last.is_some() {
+                    // A better host is only down: we are its backup, and wait for it (RFC 5321 §5.1).
+                    progress.looped = true;
+                    return false;
+                }
                 if loops || progress.last.is_none() || refused.kind != RefusedKind::Unreachable {
                     progress.last = Some(refused.outcome);
                 }

@@ -78,7 +78,13 @@ fn note(job: &Arc<Job>, settled: Settled) -> bool {
 /// All parts of an attempt are settled (or there were none).
 pub fn conclude(shared: &Shared, job: &Arc<Job>) {
     let settings = shared.settings();
-    if let Err(halt) = finish(shared, &settings, job) {
+    let mut reports = Vec::new();
+    let finished = finish(shared, &settings, job, &mut reports);
+    // They are messages of their own now, whatever becomes of the one that they are about.
+    if !reports.is_empty() {
+        let _ = shared.events.send(Event::Jobs(reports));
+    }
+    if let Err(halt) = finished {
         match halt {
             Halt::Lost => info!(id = %job.id, "no longer ours; left to whoever has it"),
             Halt::Stopped => warn!(id = %job.id, "left as it is; it is taken up at the next start"),
@@ -89,16 +95,20 @@ pub fn conclude(shared: &Shared, job: &Arc<Job>) {
     }
 }
 
-fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Halt> {
+fn finish(
+    shared: &Shared,
+    settings: &Settings,
+    job: &Arc<Job>,
+    reports: &mut Vec<Arc<Job>>,
+) -> Result<(), Halt> {
     let held = lock(&job.state)
         .tried
         .iter()
         .any(|(_, means)| *means == Means::Hold);
     let delayed = apply_schedule(settings, job);
-    let mut reports = Vec::new();
     if !delayed.is_empty() || owes(job) {
         save(shared, job)?; // failed, with the reply, before the report
-        reports = undelivered::report(shared, settings, job, &delayed)?;
+        undelivered::report(shared, settings, job, &delayed, reports)?;
     }
     if lock(&job.state).record.is_open() {
         stay(shared, job, held)?;
@@ -108,9 +118,6 @@ fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Ha
             undelivered::bury(shared, settings, job, &unreturned)?;
         }
         go(shared, job)?;
-    }
-    if !reports.is_empty() {
-        let _ = shared.events.send(Event::Jobs(reports));
     }
     Ok(())
 }
@@ -260,15 +267,17 @@ fn go(shared: &Shared, job: &Job) -> Result<(), Halt> {
         save(shared, job)?;
         persist(shared, job, || remove(shared, job))?;
     }
-    shared.note_removed(job.id, lock(&job.state).has_remains);
     Ok(())
 }
 
 /// No other part may be putting a record while the file goes: it would come after it and stay.
 fn remove(shared: &Shared, job: &Job) -> DiskResult<()> {
     let mut saved = lock(&job.saved);
-    shared.spool.remove(job.id)?;
+    let ours = shared.spool.remove(job.id)?;
     saved.ended = true;
+    if ours {
+        shared.note_removed(job.id, lock(&job.state).has_remains);
+    }
     Ok(())
 }
 

@@ -33,14 +33,14 @@ const MAX_RETURNED: u64 = 1024 * 1024;
 const TRANSCRIPT_SHOWN: usize = 256 * 1024;
 
 /// Arrow 5: puts every DSN that the record owes, and one for the delays in `delayed`. The record was saved before.
-/// Returns the reports, in hand, to be sent.
+/// Adds the reports, in hand, to those to be sent.
 pub fn report(
     shared: &Shared,
     settings: &Settings,
     job: &Arc<Job>,
     delayed: &[usize],
-) -> Result<Vec<Arc<Job>>, Halt> {
-    let mut reports = Vec::new();
+    reports: &mut Vec<Arc<Job>>,
+) -> Result<(), Halt> {
     for (owed, kind) in [
         (Owed::Failure, Kind::Failure),
         (Owed::Success, Kind::Success),
@@ -68,7 +68,7 @@ pub fn report(
         }
         state.version += 1;
     }
-    Ok(reports)
+    Ok(())
 }
 
 fn put_report(
@@ -384,11 +384,14 @@ pub fn bury_unread(
     put_three(shared, &case, b"", source, 0..source.len())?;
     shared.count_badmail();
     tell::buried(id, file, case.reason.rule());
-    if let Err(error) = shared.spool.remove(id) {
-        error!(%id, %error, "it lies in Badmail and in Queue; the next start buries it again under the same name");
-        return Err(error);
+    match shared.spool.remove(id) {
+        Ok(true) => shared.note_removed(id, true),
+        Ok(false) => {}
+        Err(error) => {
+            error!(%id, %error, "it lies in Badmail and in Queue; the next start buries it again under the same name");
+            return Err(error);
+        }
     }
-    shared.note_removed(id, true);
     Ok(())
 }
 

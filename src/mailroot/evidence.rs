@@ -50,9 +50,11 @@ pub enum Looked {
     Unreadable(io::Error),
 }
 
+/// A link is not followed, a FIFO or a device is not waited for.
+const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+
 /// Opens `path` and gathers what the system says about it.
 pub fn look(path: &Path) -> Looked {
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     // What is no regular file is not opened at all: opening a FIFO or a device has effects.
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
@@ -61,7 +63,7 @@ pub fn look(path: &Path) -> Looked {
         Ok(meta) if meta.len() == 0 => return Looked::Empty,
         Ok(_) => {}
     }
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    let file = match OpenOptions::new().read(true).custom_flags(FLAGS).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
@@ -80,7 +82,21 @@ pub fn look(path: &Path) -> Looked {
         return Looked::Linked;
     }
     let writers = ask_writers(&file);
-    Looked::File(Candidate { file, meta, writers })
+    // What was written until the lease stood is part of the file.
+    match file.metadata() {
+        Ok(meta) => Looked::File(Candidate { file, meta, writers }),
+        Err(error) => Looked::Unreadable(error),
+    }
+}
+
+/// Opens a file of ours for reading: never what was swapped in under its name (a link, a FIFO), and never waiting.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.file_type().is_file() {
+        return Err(io::Error::other(format!("it is {}, not a file", kind_of(&meta))));
+    }
+    Ok(file)
 }
 
 impl Candidate {
@@ -89,12 +105,15 @@ impl Candidate {
         self.writers != Writers::None || lease_of(&self.file) == Some(libc::F_RDLCK)
     }
 
-    /// What lies at `path` now, if it is still this very file and not one that was swapped in. On another volume it
-    /// is a copy, of which nothing can be said.
+    /// What lies at `path` now, if it is still this very file as it was looked at: not swapped, not grown. On another
+    /// volume it is a copy, of which only the length can be compared.
     pub fn found_at(&self, path: &Path) -> Option<Metadata> {
         use std::os::unix::fs::MetadataExt;
         let found = path.symlink_metadata().ok()?;
-        (found.dev() != self.meta.dev() || found.ino() == self.meta.ino()).then_some(found)
+        let is_copy = found.dev() != self.meta.dev();
+        let same_times = found.mtime() == self.meta.mtime() && found.mtime_nsec() == self.meta.mtime_nsec();
+        let same = found.is_file() && found.len() == self.meta.len();
+        (same && (is_copy || (found.ino() == self.meta.ino() && same_times))).then_some(found)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Not here: when a step is due, and in which order steps follow each other (engine).
 
 use super::error::{DiskError, Result};
+use super::evidence::open_plain;
 use super::names::{NodeName, QueueName};
 use crate::config::Folders;
 use crate::mail::MessageId;
@@ -95,7 +96,7 @@ impl Spool {
 
     /// The second half of a claim across volumes: copy, sync, rename into Queue, unlink the former, sync its folder.
     pub fn bring_in(&self, decided: &Path, id: MessageId) -> Result<()> {
-        let mut source = File::open(decided).map_err(DiskError::when("open", decided))?;
+        let mut source = open_plain(decided).map_err(DiskError::when("open", decided))?;
         let name = QueueName::Taken(id, self.node.clone()).to_string();
         self.put(Shelf::Queue, &name, &mut |file| {
             io::copy(&mut source, file).map(drop)
@@ -107,7 +108,8 @@ impl Spool {
     /// Finishes what a dead node left in Pickup between its two steps: `decided` is `Pickup/.ID@PEER.EML`.
     pub fn finish_half_claim(&self, decided: &Path, id: MessageId) -> Result<()> {
         if self.has_message(id.ulid)? {
-            // The copy was made and synced; only the former is left.
+            // The copy was made; once its name is durable only the former is left to go.
+            sync_folder(&self.folders.queue)?;
             self.unlink(decided)?;
             return sync_folder(&self.folders.pickup);
         }
@@ -173,14 +175,14 @@ impl Spool {
     }
 
     /// Arrow 7, **remove**: at this instant the message is done. What it leaves behind goes after the next sync
-    /// of the folder, by [`Self::sweep`].
-    pub fn remove(&self, id: MessageId) -> Result<()> {
+    /// of the folder, by [`Self::sweep`]. `false`: it was not there, somebody else has it, and what belongs to it is
+    /// his.
+    pub fn remove(&self, id: MessageId) -> Result<bool> {
         let path = self.taken(id);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(DiskError::when("remove", &path)(error))
-            }
-            _ => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(DiskError::when("remove", &path)(error)),
         }
     }
 
@@ -333,9 +335,8 @@ impl Spool {
     /// Syncs what a message that stays needs: its bytes, and the claim that brought it here.
     pub fn make_durable(&self, id: MessageId) -> Result<()> {
         let path = self.taken(id);
-        File::open(&path)
-            .and_then(|file| file.sync_data())
-            .map_err(DiskError::when("sync", &path))
+        let file = File::open(&path).map_err(DiskError::when("open", &path))?;
+        file.sync_data().map_err(DiskError::when("sync", &path))
     }
 
     /// Syncs the folders that messages leave from, so that what went is proven gone.
@@ -426,8 +427,8 @@ fn is_other_volume(error: &DiskError) -> bool {
 
 /// Makes the names in a folder durable.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder)
-        .and_then(|file| file.sync_all())
+    let file = File::open(folder).map_err(DiskError::when("open", folder))?;
+    file.sync_all()
         .map_err(DiskError::when("sync the folder", folder))
 }
 

@@ -116,8 +116,15 @@ impl Record {
         self.recipients.iter().any(|r| r.state == State::Open)
     }
 
-    /// When the earliest open recipient is due; `None` when none is open.
+    /// When the earliest open recipient is due; at once while a report is owed; `None` when nothing is to be done.
     pub fn due(&self) -> Option<Millis> {
+        if self
+            .recipients
+            .iter()
+            .any(|r| matches!(r.report, ReportState::Owed(_)))
+        {
+            return Some(0);
+        }
         self.recipients
             .iter()
             .filter(|r| r.state == State::Open)
