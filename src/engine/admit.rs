@@ -7,7 +7,7 @@ use super::job::{Job, Material, Source, read_source};
 use super::shared::{Settings, Shared};
 use super::undelivered;
 use crate::mail::MessageId;
-use crate::mailroot::evidence::open_plain;
+use crate::mailroot::evidence::{self, Looked, Writers, open_plain};
 use crate::mailroot::spool::mtime_nanos;
 use crate::pickup::Completeness;
 use crate::queue::record::Record;
@@ -36,6 +36,14 @@ pub fn admit(
     forced: bool,
 ) -> Admitted {
     let path = shared.spool.taken(id);
+    // Nobody has been told anything: judged complete again, as in Pickup.
+    if record.is_none()
+        && let Looked::File(candidate) = evidence::look(&path)
+        && matches!(candidate.writers, Writers::Some | Writers::Locked)
+    {
+        let _ = shared.spool.release(id);
+        return Admitted::Later(settings.config.pickup.poll);
+    }
     let opened = open_plain(&path).and_then(|file| Ok((file.metadata()?, file)));
     let (meta, handle): (Metadata, File) = match opened {
         Ok(both) => both,

@@ -244,6 +244,29 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_grew_or_was_swapped_is_not_the_one_that_was_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, claimed) = (dir.path().join("a.eml"), dir.path().join("claimed"));
+        std::fs::write(&path, "x").unwrap();
+        let seen = candidate(&path);
+        std::fs::rename(&path, &claimed).unwrap();
+        assert!(seen.found_at(&claimed).is_some());
+        // Without a lease nobody holds the writer back.
+        set_lease(&seen.file, libc::F_UNLCK);
+        File::options()
+            .append(true)
+            .open(&claimed)
+            .unwrap()
+            .write_all(b"y")
+            .unwrap();
+        assert!(seen.found_at(&claimed).is_none(), "it grew");
+        std::fs::remove_file(&claimed).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &claimed).unwrap();
+        assert!(seen.found_at(&claimed).is_none(), "it was swapped");
+        assert!(open_plain(&claimed).is_err());
+    }
+
+    #[test]
     fn what_is_no_file_is_never_opened() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("target");
