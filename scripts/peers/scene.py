@@ -90,7 +90,7 @@ unique_subject = no
 commonName = supplied
 """)
 
-    def host(self, name, shown=None, expired=False, mode=0o600):
+    def host(self, name, shown=None, expired=False):
         """PEM file (key, then certificate) of a host; `shown`: the name in the certificate, if another."""
         shown = shown or name
         key, request, cert = (self.folder / f"{name}.{end}" for end in ("key", "csr", "crt"))
@@ -99,4 +99,4 @@ commonName = supplied
         dates = ["20200101000000Z", "20210101000000Z"] if expired else ["20200101000000Z", "20491231235959Z"]
         run("openssl", "ca", "-batch", "-notext", "-config", self.folder / "ca.cnf", "-in", request, "-out", cert,
             "-startdate", dates[0], "-enddate", dates[1])
-        return write(self.folder / f"{name}.pem", key.read_bytes() + cert.read_bytes(), mode)
+        return write(self.folder / f"{name}.pem", key.read_bytes() + cert.read_bytes(), 0o600)
