@@ -13,9 +13,12 @@
  *                       CALLS   comma list of the names below, or *
  *                       PATH    a piece of the path, as it stands in the log ("tcp" for a socket); empty: any
  *                       WHAT    an errno (EIO, ENOSPC, …), HANG (the call hangs while the rules are in force),
- *                               or SHORT (writes and sends take half)
+ *                               SHORT (writes and sends take half), LIE (nothing is done, success is reported),
+ *                               or SEE (nothing happens; for FAULTS_HITS)
  *                       FROM    the first matching call that is hit, from 1 (default 1); COUNT how many (default all)
- *   FAULTS_WHEN=FILE    the rules are in force only while FILE exists
+ *   FAULTS_WHEN=FILE    the rules are in force only while FILE exists. When it is not empty, it holds the rules, in
+ *                       place of FAULTS_FAIL; replaced by rename, it begins anew to count.
+ *   FAULTS_HITS=FILE    one line per call that a rule hit: call, path, errno (0: none). At most 100,000
  *   FAULTS_TRACE=FILE   every point as one line with its data, in the order in which they happened (calls are made
  *                       one at a time then); what a simulated power cut is made from. See the end of this comment.
  *   FAULTS_CLOCK=FILE   holds a number of seconds by which the wall clock is wrong; may change at any time
@@ -64,14 +67,19 @@ struct rule {
     long from, count;
     atomic_long seen;
 };
-enum { HANG = -1, SHORT = -2 };
+enum { HANG = -1, SHORT = -2, LIE = -3, SEE = -4 };
 
 static char roots[MOST_ROOTS][PATH_MAX];
 static int root_count;
 static struct rule rules[MOST_RULES];
 static int rule_count;
 static const char *when_file, *clock_file;
-static int log_fd = -1, trace_fd = -1;
+static int log_fd = -1, trace_fd = -1, hits_fd = -1;
+static atomic_long hits;
+/* The file that the rules were read from, and how often they were read. */
+static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
+static struct stat read_from;
+static atomic_long generation;
 static long kill_at;
 static char kill_phase;
 static atomic_long counter;
@@ -107,7 +115,7 @@ static int errno_named(const char *name) {
         {"ECONNRESET", ECONNRESET}, {"EHOSTUNREACH", EHOSTUNREACH}, {"ENETUNREACH", ENETUNREACH}, {"EPIPE", EPIPE},
         {"EADDRNOTAVAIL", EADDRNOTAVAIL}, {"ENODEV", ENODEV}, {"ENXIO", ENXIO}, {"EOPNOTSUPP", EOPNOTSUPP},
         {"EREMOTEIO", EREMOTEIO}, {"ENAMETOOLONG", ENAMETOOLONG}, {"EMLINK", EMLINK}, {"EEXIST", EEXIST},
-        {"HANG", HANG}, {"SHORT", SHORT},
+        {"HANG", HANG}, {"SHORT", SHORT}, {"LIE", LIE}, {"SEE", SEE},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i].name, name)) return known[i].value;
@@ -135,6 +143,7 @@ static void read_rules(const char *text) {
         rule->error = errno_named(is + 1);
         rule->from = from ? atol(from) : 1;
         rule->count = count ? atol(count) : LONG_MAX;
+        atomic_store(&rule->seen, 0);
     }
 }
 
@@ -150,6 +159,7 @@ __attribute__((constructor)) static void begin(void) {
     if ((text = getenv("FAULTS_LOG"))) log_fd = raw(SYS_open, (long)text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if ((text = getenv("FAULTS_TRACE")))
         trace_fd = raw(SYS_open, (long)text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if ((text = getenv("FAULTS_HITS"))) hits_fd = raw(SYS_open, (long)text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if ((text = getenv("FAULTS_KILL"))) {
         kill_at = atol(text);
         kill_phase = strchr(text, ':') ? strchr(text, ':')[1] : 'b';
@@ -211,13 +221,33 @@ static int is_tcp(int fd) {
 
 /* ---- what is done about it ---- */
 
+/* Whether the rules are in force; reads them anew when FAULTS_WHEN holds others. */
 static int in_force(void) {
-    if (!rule_count) return 0;
-    if (!when_file) return 1;
+    if (!when_file) return rule_count > 0;
     int saved = errno;
-    long there = raw(SYS_access, (long)when_file, F_OK, 0);
+    struct stat facts;
+    int there = raw(SYS_stat, (long)when_file, (long)&facts, 0) == 0;
+    if (there && facts.st_size > 0) {
+        pthread_mutex_lock(&reading);
+        if (facts.st_ino != read_from.st_ino || facts.st_mtim.tv_nsec != read_from.st_mtim.tv_nsec ||
+            facts.st_mtim.tv_sec != read_from.st_mtim.tv_sec) {
+            char text[4096];
+            long fd = raw(SYS_open, (long)when_file, O_RDONLY | O_CLOEXEC, 0);
+            long n = fd >= 0 ? raw(SYS_read, fd, (long)text, sizeof text - 1) : -1;
+            if (fd >= 0) raw(SYS_close, fd, 0, 0);
+            if (n > 0) {
+                text[n] = 0;
+                text[strcspn(text, "\n")] = 0;
+                rule_count = 0;
+                read_rules(text);
+                read_from = facts;
+                atomic_fetch_add(&generation, 1);
+            }
+        }
+        pthread_mutex_unlock(&reading);
+    }
     errno = saved;
-    return there == 0;
+    return there && rule_count > 0;
 }
 
 static void nap(void) {
@@ -225,24 +255,33 @@ static void nap(void) {
     raw(SYS_nanosleep, (long)&ten, 0, 0);
 }
 
-/* The errno that this call is to give, 0 for none, SHORT for half. */
+static void note_hit(const char *call, const char *path, int error) {
+    if (hits_fd < 0 || atomic_fetch_add(&hits, 1) >= 100000) return;
+    char line[PATH_MAX + 64];
+    int n = snprintf(line, sizeof line, "%s %s %d\n", call, path ? path : "-", error > 0 ? error : 0);
+    raw(SYS_write, hits_fd, (long)line, n);
+}
+
+/* What this call is to do: 0 for nothing, an errno, SHORT for half, LIE. */
 static int verdict(const char *call, const char *path) {
     if (!in_force()) return 0;
+    int error = 0;
     char wanted[32];
     snprintf(wanted, sizeof wanted, ",%s,", call);
-    for (int i = 0; i < rule_count; i++) {
+    pthread_mutex_lock(&reading);
+    long now = atomic_load(&generation);
+    for (int i = 0; i < rule_count && !error; i++) {
         struct rule *rule = &rules[i];
         if (strcmp(rule->calls, ",*,") && !strstr(rule->calls, wanted)) continue;
         if (rule->path[0] && !(path && strstr(path, rule->path))) continue;
         long seen = atomic_fetch_add(&rule->seen, 1) + 1;
-        if (seen < rule->from || seen - rule->from >= rule->count) continue;
-        if (rule->error == HANG) {
-            while (in_force()) nap();
-            return 0;
-        }
-        return rule->error;
+        if (seen >= rule->from && seen - rule->from < rule->count) error = rule->error;
     }
-    return 0;
+    pthread_mutex_unlock(&reading);
+    if (error) note_hit(call, path, error);
+    if (error == HANG)
+        while (in_force() && atomic_load(&generation) == now) nap();
+    return error == HANG || error == SEE ? 0 : error;
 }
 
 static void die(void) {
@@ -322,6 +361,7 @@ static int two_names(const char *call, int (*next)(const char *, const char *), 
     int error = verdict(call, a ? a : b), result;
     if (!error) error = verdict(call, b ? b : a);
     if (error > 0) errno = error, result = -1;
+    else if (error == LIE) result = 0;
     else result = next(from, to);
     leave(&point, result, 0, 0, "", NULL, 0);
     return result;
@@ -345,6 +385,7 @@ int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsign
     struct point point = enter("rename", "ba", a ? a : from, b ? b : to);
     int error = verdict("rename", a ? a : b), result;
     if (error > 0) errno = error, result = -1;
+    else if (error == LIE) result = 0;
     else result = next_renameat2(from_dir, from, to_dir, to, flags);
     leave(&point, result, 0, 0, flags ? "x" : "", NULL, 0);
     return result;
@@ -362,6 +403,7 @@ int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags
     struct point point = enter("link", "ba", a ? a : from, b ? b : to);
     int error = verdict("link", a ? a : b), result;
     if (error > 0) errno = error, result = -1;
+    else if (error == LIE) result = 0;
     else result = next_linkat(from_dir, from, to_dir, to, flags);
     leave(&point, result, 0, 0, "", NULL, 0);
     return result;
@@ -375,6 +417,7 @@ int unlinkat(int dir, const char *path, int flags) {
     struct point point = enter("unlink", "ba", a, NULL);
     int error = verdict("unlink", a), result;
     if (error > 0) errno = error, result = -1;
+    else if (error == LIE) result = 0;
     else result = next_unlinkat(dir, path, flags);
     leave(&point, result, 0, 0, "", NULL, 0);
     return result;
@@ -390,6 +433,7 @@ int mkdir(const char *path, mode_t mode) {
     struct point point = enter("mkdir", "ba", a, NULL);
     int error = verdict("mkdir", a), result;
     if (error > 0) errno = error, result = -1;
+    else if (error == LIE) result = 0;
     else result = next_mkdir(path, mode);
     leave(&point, result, 0, 0, "", NULL, 0);
     return result;
@@ -465,6 +509,7 @@ static ssize_t put_bytes(int fd, const char *call, const char *path, const void 
     long at = path_of(fd) ? place_of(fd) : 0;
     ssize_t result;
     if (error > 0) errno = error, result = -1;
+    else if (error == LIE) result = (ssize_t)size;
     else if (in_the_middle(&point)) {
         result = size > 1 ? next(fd, data, size / 2, flags) : 0;
     } else result = next(fd, data, error == SHORT && size > 1 ? size / 2 : size, flags);
@@ -543,7 +588,7 @@ int ftruncate64(int fd, off64_t size) {
     if (!path) return raw(SYS_ftruncate, fd, size, 0);
     struct point point = enter("truncate", "ba", path, NULL);
     int error = verdict("truncate", path);
-    int result = error > 0 ? (errno = error, -1) : (int)raw(SYS_ftruncate, fd, size, 0);
+    int result = error > 0 ? (errno = error, -1) : error == LIE ? 0 : (int)raw(SYS_ftruncate, fd, size, 0);
     leave(&point, result, fd_handle[fd], size, "", NULL, 0);
     return result;
 }
@@ -554,7 +599,7 @@ static int sync_any(int fd, long number, const char *flags) {
     if (!path) return raw(number, fd, 0, 0);
     struct point point = enter("fsync", "ba", path, NULL);
     int error = verdict("fsync", path);
-    int result = error > 0 ? (errno = error, -1) : (int)raw(number, fd, 0, 0);
+    int result = error > 0 ? (errno = error, -1) : error == LIE ? 0 : (int)raw(number, fd, 0, 0);
     struct stat facts;
     int folder = !raw(SYS_fstat, fd, (long)&facts, 0) && S_ISDIR(facts.st_mode);
     leave(&point, result, fd_handle[fd], 0, folder ? "d" : flags, NULL, 0);
@@ -575,6 +620,31 @@ int dup(int fd) {
         atomic_store(&fd_handle[copy], fd_handle[fd]);
     }
     return copy;
+}
+
+/* fcntl makes copies of open files too, and asks for leases. */
+int fcntl64(int fd, int command, ...) {
+    va_list rest;
+    va_start(rest, command);
+    long argument = va_arg(rest, long);
+    va_end(rest);
+    if (command == F_SETLEASE && path_of(fd)) {
+        int error = verdict("lease", path_of(fd));
+        if (error > 0) return errno = error, -1;
+    }
+    int result = (int)raw(SYS_fcntl, fd, command, argument);
+    if ((command == F_DUPFD || command == F_DUPFD_CLOEXEC) && result >= 0 && result < MOST_FDS && path_of(fd)) {
+        atomic_store(&fd_path[result], fd_path[fd]);
+        atomic_store(&fd_handle[result], fd_handle[fd]);
+    }
+    return result;
+}
+int fcntl(int fd, int command, ...) {
+    va_list rest;
+    va_start(rest, command);
+    long argument = va_arg(rest, long);
+    va_end(rest);
+    return fcntl64(fd, command, argument);
 }
 
 /* ---- only for rules: what reads ---- */
@@ -604,7 +674,7 @@ DIR *opendir(const char *path) {
 
 struct dirent64 *readdir64(DIR *folder) {
     NEXT(struct dirent64 *, readdir64, DIR *);
-    if (rule_count && in_force()) {
+    if (root_count && in_force()) {
         char link[64], path[PATH_MAX];
         snprintf(link, sizeof link, "/proc/self/fd/%d", dirfd(folder));
         long n = raw(SYS_readlink, (long)link, (long)path, sizeof path - 1);
