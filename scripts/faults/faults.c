@@ -27,8 +27,8 @@
  * Calls: rename unlink link mkdir open (for writing) write truncate fsync connect send recv are points. Only rules
  * see: lookup (open for reading) read readdir stat flock socket lease.
  *
- * A trace line: number TAB call TAB handle TAB path TAB path2 TAB offset TAB flags TAB result TAB hex data. A handle
- * is a number that an open file keeps, whatever its name becomes.  For `open` flags holds c (created) and t
+ * A trace line: number TAB call TAB handle TAB path TAB path2 TAB offset TAB flags TAB result TAB thread TAB time (of
+ * the monotonic clock, in microseconds) TAB hex data. A handle is a number that an open file keeps, whatever its name becomes.  For `open` flags holds c (created) and t
  * (truncated) and d (a folder; only opened folders that are synced matter); `fsync` names a file or a folder by its
  * handle; `rename` has flag x when an existing target was to be kept.
  */
@@ -336,8 +336,11 @@ static void leave(struct point *point, long result, long handle, long offset, co
         char *line = malloc(room), path[PATH_MAX], other[PATH_MAX];
         escape(path, sizeof path, point->path ? point->path : "");
         escape(other, sizeof other, point->other ? point->other : "");
-        int n = snprintf(line, room, "%ld\t%s\t%ld\t%s\t%s\t%ld\t%s\t%ld\t", point->number, point->call, handle, path,
-                         other, offset, flags, result);
+        struct timespec now;
+        raw(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0);
+        int n = snprintf(line, room, "%ld\t%s\t%ld\t%s\t%s\t%ld\t%s\t%ld\t%ld\t%ld\t", point->number, point->call,
+                         handle, path, other, offset, flags, result, raw(SYS_gettid, 0, 0, 0),
+                         now.tv_sec * 1000000 + now.tv_nsec / 1000);
         for (size_t i = 0; i < size; i++) {
             line[n++] = digits[((const unsigned char *)data)[i] >> 4];
             line[n++] = digits[((const unsigned char *)data)[i] & 15];
