@@ -44,6 +44,19 @@ pub fn admit(
         let _ = shared.spool.release(id);
         return Admitted::Later(settings.config.pickup.poll);
     }
+    // What was swapped in between a look and a claim that was cut short: no message, and nobody has been told of it.
+    if record.is_none()
+        && let Ok(Some(what)) = evidence::strange(&path)
+    {
+        warn!(%id, "put back into Pickup: it is {what}");
+        return match shared.spool.return_to_pickup(id, None) {
+            Ok(()) => Admitted::Gone,
+            Err(error) => {
+                warn!(%id, %error, "cannot be put back now");
+                later(shared, id)
+            }
+        };
+    }
     let opened = open_plain(&path).and_then(|file| Ok((file.metadata()?, file)));
     let (meta, handle): (Metadata, File) = match opened {
         Ok(both) => both,

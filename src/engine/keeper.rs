@@ -49,6 +49,8 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         scanned: false,
         unlisted: false,
         cut_short: true,
+        failed: takeover::Failed::default(),
+        half_claimants: HashSet::new(),
         attempted: HashSet::new(),
         next_prune: Instant::now(),
     };
@@ -97,6 +99,9 @@ struct Keeper<'a> {
     unlisted: bool,
     /// There may be claims across volumes that were cut short.
     cut_short: bool,
+    /// Of those: what could not be finished, and whose they are.
+    failed: takeover::Failed,
+    half_claimants: HashSet<NodeName>,
     /// Messages that a drain has attempted: not again in this run.
     attempted: HashSet<Ulid>,
     next_prune: Instant,
@@ -111,7 +116,7 @@ impl Keeper<'_> {
             Ok(lists) => lists,
             Err(error) => return self.cannot_list(&error, dead),
         };
-        let finished = takeover::finish_half_claims(self.shared, half_claims, &dead);
+        let finished = takeover::finish_half_claims(self.shared, half_claims, &dead, &mut self.failed);
         let taken = takeover::take_over(self.shared, &listing, &dead, &finished.stuck);
         self.unlisted = finished.any || taken;
         if self.unlisted {
@@ -167,7 +172,12 @@ impl Keeper<'_> {
         self.cut_short = !half_claims.is_empty();
         let own = self.shared.spool.node();
         let nodes = listing.taken.iter().map(|(_, node)| node);
-        let nodes = nodes.chain(half_claims.iter().map(|half| &half.node));
+        // A drain waits for the verdict on those that it found: not on names that somebody goes on making.
+        if !self.scanned || self.shared.mode == Mode::Run {
+            self.half_claimants = half_claims.iter().map(|half| half.node.clone()).collect();
+        }
+        let halves = half_claims.iter().map(|half| &half.node);
+        let nodes = nodes.chain(halves.filter(|node| self.half_claimants.contains(node)));
         *lock(&self.shared.claimants) = nodes.filter(|node| *node != own).cloned().collect();
         Ok((listing, half_claims))
     }

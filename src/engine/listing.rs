@@ -4,6 +4,7 @@
 
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
+use crate::mailroot::evidence::strange;
 use crate::mailroot::spool::mtime_nanos;
 use crate::mailroot::{DiskError, NodeName, QueueName};
 use std::collections::{HashMap, HashSet};
@@ -34,11 +35,24 @@ pub struct HalfClaim {
     pub node: NodeName,
 }
 
+/// Of so many nodes at a time, and so many …
+const MOST_NODES: usize = 64;
+const MOST_HALF_CLAIMS: usize = 10_000;
+/// … of no later life than this: each life of a message is a name to look for.
+const LATEST_LIFE: u32 = 100;
+
 impl HalfClaim {
-    /// All that lie in `pickup`; none when it cannot be listed.
+    /// Those that lie in `pickup`; none when it cannot be listed.
+    ///
+    /// Everyone may make such names. What is no file of one name is passed over, and of very many only some are
+    /// looked at: those that are finished make room for the next.
     pub fn all(pickup: &Path) -> Vec<Self> {
         let Ok(entries) = std::fs::read_dir(pickup) else {
             return Vec::new();
+        };
+        let mut nodes: HashSet<NodeName> = HashSet::new();
+        let mut is_among_few = |node: &NodeName| {
+            nodes.contains(node) || (nodes.len() < MOST_NODES && nodes.insert(node.clone()))
         };
         let half_claim = |entry: std::fs::DirEntry| {
             let name = entry.file_name();
@@ -47,9 +61,14 @@ impl HalfClaim {
                 return None;
             };
             let path = entry.path();
-            Some(Self { path, id, node })
+            let is_message = id.life <= LATEST_LIFE && matches!(strange(&path), Ok(None));
+            (is_message && is_among_few(&node)).then_some(Self { path, id, node })
         };
-        entries.flatten().filter_map(half_claim).collect()
+        entries
+            .flatten()
+            .filter_map(half_claim)
+            .take(MOST_HALF_CLAIMS)
+            .collect()
     }
 }
 

@@ -169,6 +169,14 @@ fn settle_claim(
         .found_at(&shared.spool.taken(id))
         .filter(|_| candidate.undisturbed());
     let Some(found) = found else {
+        // What is no message is left alone, also when it was swapped in after the look.
+        if let Ok(Some(what)) = evidence::strange(&shared.spool.taken(id)) {
+            debug!(%id, file = %shown(&glance.name), what, "swapped in while it was claimed; put back");
+            return match shared.spool.return_to_pickup(id, Some(&glance.name)) {
+                Ok(()) => Look::Wait(Why::NotAFile(what)),
+                Err(error) => Look::Wait(Why::Unclaimable(error.to_string())),
+            };
+        }
         // Somebody began to write, or swapped the file, between the look and the claim: judged again as of Queue.
         debug!(%id, "changed while it was claimed; judged again");
         if let Err(error) = shared.spool.release(id) {

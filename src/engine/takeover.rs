@@ -7,39 +7,76 @@ use super::listing::{HalfClaim, Listing};
 use super::shared::Shared;
 use crate::mail::id::Ulid;
 use crate::mailroot::{NodeName, node};
-use std::collections::HashSet;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 /// What became of claims across volumes.
 #[derive(Default)]
 pub struct Finished {
-    /// Some were brought into Queue.
+    /// Some were brought into Queue, or there are more to come.
     pub any: bool,
     /// Still between two steps: a copy of theirs in Queue must not be sent while the former lies in Pickup and can
     /// be claimed again.
     pub stuck: HashSet<Ulid>,
 }
 
+/// Claims across volumes that could not be finished, and when to try again. A memory only.
+pub type Failed = HashMap<PathBuf, Instant>;
+
+/// So many are finished at a time: each costs a wait for the disk, and others wait for keeper.
+const AT_A_TIME: usize = 64;
+/// One that cannot be finished is left alone for so long.
+const LEAVE_ALONE: Duration = Duration::from_secs(30);
+
 /// Finishes `Pickup/.ID@NODE.EML` of the dead and of ourselves.
 pub fn finish_half_claims(
     shared: &Shared,
     half_claims: Vec<HalfClaim>,
     dead: &HashSet<NodeName>,
+    failed: &mut Failed,
 ) -> Finished {
     let mut finished = Finished::default();
-    for HalfClaim { path, id, node } in half_claims {
-        if !is_left(shared, id.ulid, &node, dead) {
+    let now = Instant::now();
+    let (mut left, mut lying): (Vec<HalfClaim>, HashSet<&Path>) = (half_claims, HashSet::new());
+    left.retain(|half| is_left(shared, half.id.ulid, &half.node, dead));
+    lying.extend(left.iter().map(|half| half.path.as_path()));
+    failed.retain(|path, _| lying.contains(path.as_path()));
+    let is_due = |half: &HalfClaim| failed.get(&half.path).is_none_or(|again| *again <= now);
+    let (due, not_now): (Vec<HalfClaim>, Vec<HalfClaim>) = left.into_iter().partition(is_due);
+    finished.stuck.extend(not_now.iter().map(|half| half.id.ulid));
+    if due.is_empty() {
+        return finished;
+    }
+    let ulids: HashSet<Ulid> = due.iter().map(|half| half.id.ulid).collect();
+    let copies = match shared.spool.messages(|ulid| ulids.contains(&ulid)) {
+        Ok(copies) => copies,
+        Err(error) => {
+            warn!(%error, "claims across volumes cannot be finished now");
+            finished.stuck.extend(ulids);
+            return finished;
+        }
+    };
+    for (nth, HalfClaim { path, id, node }) in due.into_iter().enumerate() {
+        if nth >= AT_A_TIME {
+            finished.any = true;
+            finished.stuck.insert(id.ulid);
             continue;
         }
-        match shared.spool.finish_half_claim(&path, id) {
-            Ok(()) => {
-                info!(%id, from = %node, "taken over from Pickup");
+        let copies = copies.get(&id.ulid).map_or(&[][..], Vec::as_slice);
+        match shared.spool.finish_half_claim(&path, copies) {
+            Ok(became) => {
+                let became = became.unwrap_or(id);
+                info!(%id, from = %node, %became, "taken over from Pickup");
                 finished.any = true;
             }
             Err(error) => {
                 shared.distrust(&error);
-                warn!(%id, %error, "cannot be taken over now");
+                if failed.len() < AT_A_TIME {
+                    warn!(%id, %error, "cannot be taken over now");
+                }
+                failed.insert(path, now + LEAVE_ALONE);
                 finished.stuck.insert(id.ulid);
             }
         }

@@ -89,6 +89,32 @@ pub fn look(path: &Path) -> Looked {
     }
 }
 
+/// Why what lies at `path` is no message of one writer, in words: it is no regular file, or it has other names too.
+/// `None`: nothing is wrong with it. For what was swapped in between a look and a rename.
+pub fn strange(path: &Path) -> io::Result<Option<&'static str>> {
+    let meta = path.symlink_metadata()?;
+    Ok(strangeness(&meta))
+}
+
+fn strangeness(meta: &Metadata) -> Option<&'static str> {
+    if !meta.file_type().is_file() {
+        Some(kind_of(meta))
+    } else if std::os::unix::fs::MetadataExt::nlink(meta) > 1 {
+        Some("a file with more than one link")
+    } else {
+        None
+    }
+}
+
+/// As [`open_plain`], and the file has no other name: nobody may have it copied by linking to it.
+pub fn open_single(path: &Path) -> io::Result<File> {
+    let file = open_plain(path)?;
+    match strangeness(&file.metadata()?) {
+        Some(what) => Err(io::Error::other(format!("it is {what}"))),
+        None => Ok(file),
+    }
+}
+
 /// Opens a file of ours for reading: never what was swapped in under its name (a link, a FIFO), and never waiting.
 pub fn open_plain(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?;

@@ -13,6 +13,7 @@
 //! "Queued" means: the message file exists. The valid ENV is the one with the highest life that is not above the
 //! message file's own, read after the claim. `tests/presence.rs` builds each row and looks what becomes of it.
 
+mod across;
 pub mod error;
 pub mod evidence;
 pub mod names;

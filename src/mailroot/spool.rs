@@ -4,7 +4,6 @@
 //! Not here: when a step is due, and in which order steps follow each other (engine).
 
 use super::error::{DiskError, Result};
-use super::evidence::open_plain;
 use super::names::{NodeName, QueueName};
 use crate::config::Folders;
 use crate::mail::MessageId;
@@ -81,49 +80,21 @@ impl Spool {
         }
     }
 
-    fn claim_across_volumes(&self, from: &Path, id: MessageId) -> Result<bool> {
-        let decided = self
-            .folders
-            .pickup
-            .join(format!(".{}", QueueName::Taken(id, self.node.clone())));
-        match self.rename(from, &decided, false) {
-            Err(error) if error.is_gone() => return Ok(false),
-            other => other?,
-        }
-        self.bring_in(&decided, id)?;
-        Ok(true)
+    /// What was swapped in between the look and the claim, and is no message, goes back to Pickup: under its name, or
+    /// under that of the message if its own is taken by now. Nothing is replaced, nothing is opened.
+    pub fn return_to_pickup(&self, id: MessageId, name: Option<&OsStr>) -> Result<()> {
+        let own = self.folders.pickup.join(id.to_string());
+        let to = name.map_or(own, |name| self.folders.pickup.join(name));
+        self.put_back(&self.taken(id), &to, id)
     }
 
-    /// The second half of a claim across volumes: copy, sync, rename into Queue, unlink the former, sync its folder.
-    pub fn bring_in(&self, decided: &Path, id: MessageId) -> Result<()> {
-        let mut source = open_plain(decided).map_err(DiskError::when("open", decided))?;
-        let name = QueueName::Taken(id, self.node.clone()).to_string();
-        self.put(Shelf::Queue, &name, &mut |file| {
-            io::copy(&mut source, file).map(drop)
-        })?;
-        std::fs::remove_file(decided).map_err(DiskError::when("remove", decided))?;
-        sync_folder(&self.folders.pickup)
-    }
-
-    /// Finishes what a dead node left in Pickup between its two steps: `decided` is `Pickup/.ID@PEER.EML`.
-    pub fn finish_half_claim(&self, decided: &Path, id: MessageId) -> Result<()> {
-        if self.has_message(id.ulid)? {
-            // The copy was made; once its name is durable only the former is left to go.
-            sync_folder(&self.folders.queue)?;
-            self.unlink(decided)?;
-            return sync_folder(&self.folders.pickup);
+    pub(super) fn put_back(&self, from: &Path, to: &Path, id: MessageId) -> Result<()> {
+        match self.rename(from, to, true) {
+            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => {
+                self.rename(from, &self.folders.pickup.join(id.to_string()), true)
+            }
+            other => other,
         }
-        let id = id.next_life();
-        let ours = self
-            .folders
-            .pickup
-            .join(format!(".{}", QueueName::Taken(id, self.node.clone())));
-        match self.rename(decided, &ours, false) {
-            Err(error) if error.is_gone() => return Ok(()),
-            other => other?,
-        }
-        self.bring_in(&ours, id)?;
-        self.release(id)
     }
 
     /// Removes TMP files of nodes that are no more from the folders that others read.
@@ -218,22 +189,6 @@ impl Spool {
             Err(rustix::io::Errno::NOENT) => ClaimState::Gone,
             Err(_) => ClaimState::Unknown,
         }
-    }
-
-    /// Whether any message file of this ULID lies in Queue, whatever its life and owner.
-    pub fn has_message(&self, ulid: crate::mail::id::Ulid) -> Result<bool> {
-        let queue = &self.folders.queue;
-        let entries = std::fs::read_dir(queue).map_err(DiskError::when("list", queue))?;
-        for entry in entries {
-            let entry = entry.map_err(DiskError::when("list", queue))?;
-            if let Some(QueueName::Waiting(id) | QueueName::Taken(id, _) | QueueName::Held(id)) =
-                QueueName::parse(&entry.file_name())
-                && id.ulid == ulid
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// Whether this message lies in Queue under a name that it can have there: waiting, held, or in the hand of one
@@ -365,7 +320,7 @@ impl Spool {
         self.folders.queue.join(format!("{id}@{}.EML", self.node))
     }
 
-    fn waiting(&self, id: MessageId) -> PathBuf {
+    pub(super) fn waiting(&self, id: MessageId) -> PathBuf {
         self.folders.queue.join(format!("{id}.EML"))
     }
 
@@ -380,7 +335,7 @@ impl Spool {
 
     /// One rename. When it reports an error, the names say whether it happened all the same: a network file
     /// system may have done it and lost the answer.
-    fn rename(&self, from: &Path, to: &Path, keep_existing: bool) -> Result<()> {
+    pub(super) fn rename(&self, from: &Path, to: &Path, keep_existing: bool) -> Result<()> {
         let result = if keep_existing {
             rename_no_replace(from, to)
         } else {
@@ -421,7 +376,7 @@ fn is_empty(path: &Path) -> bool {
         .is_ok_and(|meta| meta.is_file() && meta.len() == 0)
 }
 
-fn is_other_volume(error: &DiskError) -> bool {
+pub(super) fn is_other_volume(error: &DiskError) -> bool {
     error.source.kind() == io::ErrorKind::CrossesDevices
 }
 
