@@ -9,13 +9,14 @@
  *   FAULTS_LOG=FILE     one line per point: number, phases, call, path, second path, result, errno.
  *                       Phases are the letters of what a kill can do there: b(efore), m(iddle), a(fter).
  *   FAULTS_KILL=N:P     ends the process by SIGKILL at point N; P is b, m or a. Middle: half of the bytes are written.
- *   FAULTS_FAIL=RULES   rules joined by ';', each CALLS@PATH=WHAT[:FROM[:COUNT]]
+ *   FAULTS_FAIL=RULES   rules joined by ';', each CALLS@PATH=WHAT[:FROM[:COUNT[:EVERY]]]
  *                       CALLS   comma list of the names below, or *
  *                       PATH    a piece of the path, as it stands in the log ("tcp" for a socket); empty: any
  *                       WHAT    an errno (EIO, ENOSPC, …), HANG (the call hangs while the rules are in force),
  *                               SHORT (writes and sends take half), LIE (nothing is done, success is reported),
  *                               or SEE (nothing happens; for FAULTS_HITS)
- *                       FROM    the first matching call that is hit, from 1 (default 1); COUNT how many (default all)
+ *                       FROM    the first matching call that is hit, from 1 (default 1); COUNT how many (default all);
+ *                               EVERY: of these each so many-th one (default 1)
  *   FAULTS_WHEN=FILE    the rules are in force only while FILE exists. When it is not empty, it holds the rules, in
  *                       place of FAULTS_FAIL; replaced by rename, it begins anew to count.
  *   FAULTS_HITS=FILE    one line per call that a rule hit: call, path, errno (0: none). At most 100,000
@@ -64,7 +65,7 @@ struct rule {
     char calls[128];
     char path[128];
     int error; /* an errno, or one of the two below */
-    long from, count;
+    long from, count, every;
     atomic_long seen;
 };
 enum { HANG = -1, SHORT = -2, LIE = -3, SEE = -4 };
@@ -131,7 +132,7 @@ static void read_rules(const char *text) {
         struct rule *rule = &rules[rule_count++];
         char *at = strchr(one, '@'), *is = at ? strchr(at, '=') : NULL;
         if (!at || !is) {
-            dprintf(2, "faults: a rule is CALLS@PATH=WHAT[:FROM[:COUNT]], not %s\n", one);
+            dprintf(2, "faults: a rule is CALLS@PATH=WHAT[:FROM[:COUNT[:EVERY]]], not %s\n", one);
             _exit(99);
         }
         *at = *is = 0;
@@ -140,9 +141,12 @@ static void read_rules(const char *text) {
         char *from = strchr(is + 1, ':'), *count = from ? strchr(from + 1, ':') : NULL;
         if (from) *from++ = 0;
         if (count) *count++ = 0;
+        char *every = count ? strchr(count, ':') : NULL;
+        if (every) *every++ = 0;
         rule->error = errno_named(is + 1);
         rule->from = from ? atol(from) : 1;
-        rule->count = count ? atol(count) : LONG_MAX;
+        rule->count = count && *count ? atol(count) : LONG_MAX;
+        rule->every = every && atol(every) > 0 ? atol(every) : 1;
         atomic_store(&rule->seen, 0);
     }
 }
@@ -275,7 +279,8 @@ static int verdict(const char *call, const char *path) {
         if (strcmp(rule->calls, ",*,") && !strstr(rule->calls, wanted)) continue;
         if (rule->path[0] && !(path && strstr(path, rule->path))) continue;
         long seen = atomic_fetch_add(&rule->seen, 1) + 1;
-        if (seen >= rule->from && seen - rule->from < rule->count) error = rule->error;
+        if (seen >= rule->from && seen - rule->from < rule->count && (seen - rule->from) % rule->every == 0)
+            error = rule->error;
     }
     pthread_mutex_unlock(&reading);
     if (error) note_hit(call, path, error);
