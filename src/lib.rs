@@ -46,3 +46,8 @@ pub mod report;
 pub mod route;
 pub mod smtp;
 pub mod stop;
+
+/// What must hold for any input: the bodies of the fuzzing targets (`scripts/fuzz`), run here over their seeds.
+#[cfg(test)]
+#[path = "../tests/fuzz_targets/mod.rs"]
+mod fuzz_targets;

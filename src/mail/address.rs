@@ -66,14 +66,16 @@ impl Address {
 
     /// A text that is not an address, kept so that reports can name it. It has no domain and can only fail.
     pub fn unroutable(text: &str) -> Self {
-        let text = text.trim().trim_start_matches('<').trim_end_matches('>');
+        // what ENV keeps of it is read by this again: the ends go until none of them is left to go
+        let is_space = |c: char| c.is_whitespace() || c.is_control();
+        let text = text.trim_start_matches(|c| c == '<' || is_space(c));
         let shown: String = text
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })
             .take(MAX_ADDRESS)
             .collect();
         Self {
-            text: shown.into(),
+            text: shown.trim_end_matches(|c| c == '>' || is_space(c)).into(),
             at: None,
         }
     }
@@ -277,5 +279,22 @@ mod tests {
             (bad.as_str(), bad.domain(), bad.is_routable()),
             ("a b  @c", "", false)
         );
+    }
+
+    #[test]
+    fn an_unroutable_text_reads_back_as_it_was_written() {
+        let cut = format!("{}  x", "a".repeat(MAX_ADDRESS - 2));
+        for text in [
+            "<< a >>",
+            " < <a> > ",
+            "\u{7}<\r\na\u{85}",
+            "<>",
+            "a\u{a0}>",
+            &cut,
+        ] {
+            let bad = Address::unroutable(text);
+            assert_eq!(Address::unroutable(bad.as_str()), bad, "{text:?}");
+        }
+        assert_eq!(Address::unroutable("<< a >>").as_str(), "a");
     }
 }

@@ -25,6 +25,7 @@ use crate::clock::Millis;
 use crate::mail::{
     Address, BodyType, EnhancedStatus, Envelope, MessageId, Notify, Outcome, Recipient, Ret, Verdict,
 };
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 const FIRST_LINE: &str = "mailroot-env 1";
@@ -50,7 +51,7 @@ pub fn write(record: &Record) -> String {
     let mut out = String::with_capacity(256 + record.recipients.len() * 160);
     let _ = writeln!(out, "{FIRST_LINE}\nid {}", record.id);
     if !record.file.is_empty() {
-        let _ = writeln!(out, "file {}", record.file);
+        let _ = writeln!(out, "file {}", one_line(&record.file));
     }
     let sender = record.sender.as_ref().map_or("", Address::as_str);
     let _ = writeln!(out, "arrived {}\nsender <{sender}>", time(record.arrived));
@@ -58,7 +59,7 @@ pub fn write(record: &Record) -> String {
         let _ = writeln!(out, "ret {}", ret.as_str());
     }
     if let Some(envid) = &record.envid {
-        let _ = writeln!(out, "envid {envid}");
+        let _ = writeln!(out, "envid {}", one_line(envid));
     }
     if let Some(body) = record.body {
         let _ = writeln!(out, "body {}", body.as_str());
@@ -99,7 +100,7 @@ fn write_recipient(out: &mut String, entry: &RecipientRecord) {
         let _ = write!(out, " notify={notify}");
     }
     if let Some(orcpt) = &entry.recipient.orcpt {
-        let _ = write!(out, " orcpt={orcpt}");
+        let _ = write!(out, " orcpt={}", one_word(orcpt));
     }
     let bad = if entry.recipient.address.is_routable() {
         ""
@@ -120,9 +121,27 @@ fn write_recipient(out: &mut String, entry: &RecipientRecord) {
         let _ = writeln!(
             out,
             " at={} {}",
-            outcome.host.as_deref().unwrap_or("-"),
-            outcome.text
+            outcome.host.as_deref().map_or("-".into(), one_word),
+            one_line(&outcome.text)
         );
+    }
+}
+
+/// Whoever made the words, they get no second line: that could be read as another recipient, or as the end.
+fn one_line(text: &str) -> Cow<'_, str> {
+    without(text, char::is_control, ' ')
+}
+
+/// Nor a second word, where only one is read.
+fn one_word(text: &str) -> Cow<'_, str> {
+    without(text, |c| c == ' ' || c.is_control(), '_')
+}
+
+fn without(text: &str, bad: impl Fn(char) -> bool, instead: char) -> Cow<'_, str> {
+    if text.contains(&bad) {
+        text.chars().map(|c| if bad(c) { instead } else { c }).collect()
+    } else {
+        Cow::Borrowed(text)
     }
 }
 
@@ -387,6 +406,29 @@ mod tests {
         assert!(read(&format!("{text}x")).is_err());
         assert!(read(&text.replace("rcpt open", "rcpt opened")).is_err());
         assert!(read(&text.replace("crashes", "crushes")).is_err());
+    }
+
+    #[test]
+    fn no_word_gets_a_second_line() {
+        let mut record = example();
+        record.file = "a\nend".into();
+        record.envid = Some("1\r\nrcpt open tries=0 <evil@x.example>".into());
+        record.recipients[1].recipient.orcpt = Some("rfc822;a b\nend".into());
+        for entry in &mut record.recipients {
+            let given = entry.last.as_mut().unwrap();
+            given.outcome.host = Some("mx a\nend".into());
+            given.outcome.text = "no\nrcpt open tries=0 <evil@x.example>".into();
+        }
+        let read = read(&write(&record)).unwrap();
+        assert_eq!(read.recipients.len(), record.recipients.len());
+        assert_eq!(read.file, "a end");
+        assert_eq!(
+            read.recipients[1].recipient.orcpt.as_deref(),
+            Some("rfc822;a_b_end")
+        );
+        let last = read.recipients[0].last.as_ref().unwrap();
+        assert_eq!(last.outcome.host.as_deref(), Some("mx_a_end"));
+        assert_eq!(last.outcome.text, "no rcpt open tries=0 <evil@x.example>");
     }
 
     #[test]

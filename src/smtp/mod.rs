@@ -22,6 +22,9 @@ mod commands;
 mod connect;
 pub mod content;
 mod dialogue;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod doors;
 mod offers;
 mod peer;
 mod reply;
