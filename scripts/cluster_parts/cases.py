@@ -1,0 +1,338 @@
+"""The cases: what is done to the nodes while the messages are on their way, and what is measured."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from .judge import MESSAGE_FILE, Record, Verdict, claims, names
+from .letters import Feeder, Letter
+from .machine import Trouble, end, start, wait
+from .nodes import SETTINGS, Node, foreign_steps, ulid_of
+
+HERE = Path(__file__).resolve().parent
+
+
+class Times:
+    """How long everything takes, in the short and in the full form."""
+
+    def __init__(self, options):
+        quick = options.quick
+        self.messages = options.messages or (1000 if quick else 10000)
+        self.heartbeat, self.lease = (0.5, 4.0) if quick else (2.0, 15.0)
+        self.poll = 2.0
+        self.kills = 20.0 if quick else options.minutes * 60
+        self.cut = 20.0 if quick else 60.0
+        self.patience = 120.0 if quick else 300.0
+        self.short = quick
+
+
+class Stage:
+    """One mailroot, its nodes, its host and its letters."""
+
+    def __init__(self, scene, label, machines, locks, own_boots, delay=0.02, audit=False, messages=None):
+        self.scene, self.times, self.label = scene, scene.times, label
+        self.folder = scene.folder / "cases" / label
+        self.folder.mkdir(parents=True)
+        self.root = scene.storage.view / label
+        tree = scene.storage.mount_point / label
+        self.record = Record(self.folder / "sink.record")
+        self.sink = subprocess.Popen([sys.executable, "-S", str(HERE / "sink.py"), scene.network.address, str(self.record.path), "--delay", str(delay)],
+                                     stdout=subprocess.PIPE, text=True, start_new_session=True)
+        port = int(self.sink.stdout.readline())
+        for name in ("Pickup", "Queue", "Drop", "Badmail", "Status/nodes"):
+            (self.root / name).mkdir(parents=True)
+        (self.root / "Pickup").chmod(0o1777)
+        (self.root / "mailroot.toml").write_text(SETTINGS.format(
+            sink=scene.network.address, port=port, heartbeat=f"{self.times.heartbeat * 1000:.0f}ms", lease=f"{self.times.lease * 1000:.0f}ms"))
+        env = {}
+        if audit or not locks:
+            env.update(LD_PRELOAD=str(scene.faults), FAULTS_ROOT=str(tree))
+            if not locks:
+                env["FAULTS_FAIL"] = "flock@=ENOLCK"
+            if audit:
+                env["AUDIT"] = "1"
+        for machine in machines:
+            machine.boot(scene.folder, own_boots)
+        self.nodes = [Node(machine, scene.program, tree, self.folder / f"{machine.name}.log", env) for machine in machines]
+        self.tree, self.env, self.own_boots = tree, env, own_boots
+        self.letters = [Letter(number) for number in range(messages or self.times.messages)]
+        self.feeder = None
+        self.figures = {}
+        self.faults = []
+
+    def feed(self, rate=None):
+        self.feeder = Feeder(self.root / "Pickup", self.letters, rate)
+        self.feeder.start()
+        if rate is None:
+            while self.feeder.is_alive():
+                self.feeder.join(1)
+
+    def start(self):
+        for node in self.nodes:
+            node.start()
+        for node in self.nodes:
+            node.ready(self.root)
+
+    @property
+    def addresses(self):
+        return [node.machine.address for node in self.nodes]
+
+    def expect(self, holds, words):
+        if not holds:
+            self.faults.append(words)
+
+    def until_complete(self, patience=None):
+        """Waits until nothing is missing or left; says what is."""
+        until = time.monotonic() + (patience or self.times.patience)
+        last, since = None, time.monotonic()
+        while True:
+            self.feeder.join(0)
+            with contextlib.suppress(OSError):
+                verdict = Verdict(self.root, self.record.look(), self.letters, self.feeder)
+                if verdict.is_complete() and not self.feeder.is_alive():
+                    break
+                state = (len(verdict.lost), len(verdict.left))
+                if state != last:
+                    last, since = state, time.monotonic()
+                if time.monotonic() > until and time.monotonic() - since > 30 or time.monotonic() > until + 300:
+                    break
+            time.sleep(1)
+        time.sleep(2)  # what comes late, comes doubled
+        return Verdict(self.root, self.record.look(), self.letters, self.feeder)
+
+    def stop_nodes(self):
+        for node in self.nodes:
+            self.expect(node.is_up(), f"{node.machine.name} has ended by itself with {node.process.poll()}")
+        codes = [node.stop() for node in self.nodes]
+        self.expect(all(code == 0 for code in codes), f"exit codes at the end: {codes}")
+
+    def conclude(self, extra_allowed=0):
+        """The figures that every case has, and the bars that hold for all."""
+        verdict = self.until_complete()
+        self.stop_nodes()
+        verdict = Verdict(self.root, self.record.look(), self.letters, self.feeder)
+        self.figures.update(
+            messages=self.feeder.put, lost=len(verdict.lost), smtp=len(verdict.doubled), local=len(verdict.doubled_local),
+            share=" ".join(f"{share * 100:.0f}" for share in self.record.share(self.addresses)))
+        self.expect(not verdict.lost, f"lost: {verdict.lost[:3]}")
+        self.expect(len(verdict.doubled) <= extra_allowed, f"{len(verdict.doubled)} extra copies by SMTP, {extra_allowed} allowed: {verdict.doubled[:3]}")
+        self.expect(not verdict.doubled_local, f"doubled in Drop or Badmail: {verdict.doubled_local[:3]}")
+        self.expect(not verdict.strange, f"strange: {verdict.strange[:3]}")
+        self.expect(not verdict.left, f"left in Pickup or Queue: {verdict.left[:3]} ({len(verdict.left)})")
+        self.expect(not verdict.temporary, f"TMP files left: {verdict.temporary[:3]} ({len(verdict.temporary)})")
+        self.figures["remains"] = len(verdict.remains)
+        panics = [line for node in self.nodes for line in node.complaints() if "panicked" in line]
+        self.expect(not panics, f"a panic: {panics[:1]}")
+        return verdict
+
+    def end(self):
+        if self.feeder:
+            self.feeder.halt.set()
+        for node in self.nodes:
+            with contextlib.suppress(OSError):
+                node.end()
+        self.sink.kill()
+        self.sink.wait()
+        if self.feeder:
+            self.feeder.join(5)
+
+
+class Takeovers(threading.Thread):
+    """Looks at Queue: since when a node that has ended holds nothing any more."""
+
+    def __init__(self, root, every):
+        super().__init__(daemon=True)
+        self.root, self.every = root, every
+        self.waiting, self.took, self.claims = {}, [], 0
+        self.halt = threading.Event()
+
+    def ended(self, name, at):
+        """A node has ended: what it holds now, others must take."""
+        held = claims(self.root).get(name, [])
+        self.claims += len(held)
+        if held:
+            self.waiting[name] = at
+
+    def run(self):
+        while not self.halt.wait(self.every):
+            if not self.waiting:
+                continue
+            with contextlib.suppress(OSError):
+                now, held = time.monotonic(), claims(self.root)
+                for name in [name for name in list(self.waiting) if not held.get(name)]:
+                    self.took.append(now - self.waiting.pop(name))
+
+
+def no_fault(stage):
+    """Everything lies in Pickup when all nodes start."""
+    stage.feed()
+    began = time.monotonic()
+    stage.start()
+    stage.conclude()
+    last = max((time for time, *_ in stage.record.got), default=began)
+    stage.figures["seconds"] = f"{last - began:.0f}"
+    least = min(stage.record.share(stage.addresses))
+    stage.expect(least >= 0.15, f"the share of one node is {least * 100:.0f} %")
+
+
+def killed(stage, rotating=False):
+    """A node is killed every 2 s and started again: always the first, or one after the other."""
+    times = stage.times
+    stage.start()
+    rate = len(stage.letters) / times.kills
+    stage.feed(rate)
+    watch = Takeovers(stage.root, 0.2 if stage.scene.storage.name == "local" else 0.5)
+    watch.start()
+    in_flight, kills, pauses = 0, [], []
+    until = time.monotonic() + times.kills
+    turn = 0
+    while time.monotonic() < until:
+        time.sleep(2)
+        node = stage.nodes[turn % len(stage.nodes) if rotating else 0]
+        turn += 1
+        name = node.name(stage.root)
+        in_flight += stage.record.look().in_flight(node.machine.address)
+        at = time.monotonic()
+        node.kill()
+        if name:
+            watch.ended(name, at)
+        kills.append((at, node.machine.address))
+        node.start()
+    verdict = stage.conclude(extra_allowed=in_flight)
+    watch.halt.set()
+    watch.join(5)
+    others = lambda address: [one for one in stage.addresses if one != address]  # noqa: E731
+    ends = kills[-1][0]
+    for at, address in kills:
+        if at + 5 < ends:
+            pauses.append(stage.record.longest_pause(others(address), at, at + 5))
+    slowest = max(watch.took, default=0.0)
+    pause = max(pauses, default=0.0)
+    stage.figures.update(kills=len(kills), extra=f"{len(verdict.doubled) / len(kills):.2f}", flight=f"{in_flight / len(kills):.1f}",
+                         pause=f"{pause:.1f}", took=f"{slowest:.1f}")
+    if not rotating:
+        stage.expect(pause <= times.poll + 1.0 + 1 / rate, f"the others paused for {pause:.1f} s after a kill")
+    bound = times.lease + 3 if stage.own_boots else 5.0
+    stage.expect(slowest <= bound or (rotating and stage.own_boots), f"a takeover took {slowest:.1f} s")
+    stage.expect(not watch.waiting, f"never taken over: {list(watch.waiting)[:3]}")
+
+
+def killed_in_turn(stage):
+    """Every node is killed, one after the other, every 2 s."""
+    killed(stage, rotating=True)
+
+
+def left_alone(stage, name):
+    """Until others have taken what the node had: (what it held, ULIDs; seconds)."""
+    began = time.monotonic()
+    held = {ulid_of(file) for file in claims(stage.root).get(name, [])}
+    return held, began
+
+
+def silenced(stage, silence, wake, lasting, measure):
+    """A node falls silent in the middle of its work and comes back: it may touch nothing that is not its own by then."""
+    times = stage.times
+    stage.start()
+    stage.feed(rate=len(stage.letters) / (lasting + 20))
+    time.sleep(8)
+    victim = stage.nodes[0]
+    name = victim.name(stage.root)
+    flight = stage.record.look().in_flight(victim.machine.address)
+    silence(victim)
+    at = time.monotonic()
+    offset = victim.audit.stat().st_size
+    time.sleep(0.3)
+    held = {ulid_of(file) for file in claims(stage.root).get(name, [])}
+    took = None
+    while time.monotonic() < at + lasting:
+        time.sleep(0.5)
+        if took is None and not claims(stage.root).get(name):
+            took = time.monotonic() - at
+    queue = [(ulid_of(file), f"@{name}." in file) for file in names(stage.root / "Queue") if MESSAGE_FILE.match(file)]
+    still = {ulid for ulid, own in queue if own}
+    others = (held | {ulid for ulid, own in queue if not own}) - still
+    back = time.monotonic()
+    wake(victim)
+    flight = max(flight, stage.record.look().in_flight(victim.machine.address))
+    stage.conclude(extra_allowed=flight)
+    foreign = foreign_steps(victim.audit, offset, name, others)
+    pause = stage.record.longest_pause(stage.addresses[1:], at, at + lasting)
+    mine = [one for one, node, *_ in stage.record.got if node == victim.machine.address and one > back]
+    stage.figures.update(held=len(held), took=f"{took or 0:.1f}", pause=f"{pause:.1f}", foreign=len(foreign),
+                         works_again=f"{mine[0] - back:.1f}" if mine else "-")
+    if held:
+        stage.expect(took is not None and took <= times.lease + measure, f"its {len(held)} claims were not taken over in time ({took})")
+    stage.expect(not foreign, f"it touched what was not its own: {foreign[:3]}")
+    stage.expect(bool(mine), "it did no more work after it came back")
+
+
+def frozen(stage):
+    """SIGSTOP for three leases, then SIGCONT."""
+    silenced(stage, lambda node: node.freeze(), lambda node: node.go_on(), 3 * stage.times.lease, 3.0)
+
+
+def cut_off(stage):
+    """One node's cable is cut and healed."""
+    silenced(stage, lambda node: node.machine.cut(), lambda node: node.machine.heal(), stage.times.cut, 3.0)
+
+
+def gone(stage, how):
+    """The storage goes away for all, and comes back."""
+    times = stage.times
+    stage.start()
+    count = len(stage.letters)
+    # Half of them wait in Pickup when it goes: there must be something to be fast with.
+    rate = max(20.0, count / 60)
+    stage.feed(rate)
+    before = time.monotonic() + 6
+    while time.monotonic() < before + 8:
+        time.sleep(0.2)
+    before = stage.record.look().rate(before, time.monotonic())
+    stage.feeder.rest.set()
+    time.sleep(0.5)
+    flight = sum(stage.record.look().in_flight(address) for address in stage.addresses)
+    stage.scene.storage.lose(how)
+    lost_at = time.monotonic()
+    try:
+        time.sleep(times.cut)
+        up = [node.is_up() for node in stage.nodes]
+    finally:
+        stage.scene.storage.find(how)
+    back = time.monotonic()
+    stage.feeder.rest.clear()
+    stage.expect(all(up), "a node has ended while the storage was gone")
+    stage.conclude(extra_allowed=flight)
+    times_after = sorted(one for one, *_ in stage.record.got if one > back)
+    fast = next((start - back for start in [back + step * 0.5 for step in range(240)]
+                 if stage.record.rate(start, start + 4) >= 0.5 * before), None)
+    meanwhile = sum(1 for one, *_ in stage.record.got if lost_at + times.lease / 2 + 1 < one < back)
+    stage.figures.update(first=f"{times_after[0] - back:.1f}" if times_after else "-", fast="-" if fast is None else f"{fast:.1f}", meanwhile=meanwhile)
+    stage.expect(fast is not None and fast <= 10, f"full speed after {fast} s")
+
+
+def drained(stage):
+    """A `drain` every second beside the running services."""
+    stage.start()
+    stage.feed(rate=len(stage.letters) / max(20.0, len(stage.letters) / 60))
+    codes, running = [], []
+    machine = stage.nodes[-1].machine
+    env = {key: value for key, value in stage.env.items() if key != "AUDIT"}
+    while stage.feeder.is_alive():
+        running.append(start(*machine.inside(stage.scene.program, "drain", stage.tree), log=stage.folder / "drain.log", env=env))
+        for process in [one for one in running if one.poll() is not None]:
+            codes.append(process.returncode)
+            running.remove(process)
+        time.sleep(1)
+    for process in running:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(90)
+        codes.append(process.returncode)
+        end(process)
+    stage.conclude()
+    stage.figures["drains"] = len(codes)
+    strange = [code for code in codes if code not in (0, 65, 75)]
+    stage.expect(not strange, f"drain ended with {strange[:3]}")
