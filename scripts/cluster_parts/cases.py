@@ -321,6 +321,8 @@ def drained(stage):
     codes, running = [], []
     machine = stage.nodes[-1].machine
     env = {key: value for key, value in stage.env.items() if key != "AUDIT"}
+    if "AUDIT" in stage.env:
+        env["FAULTS_LOG"] = str(stage.folder / "drain.steps")
     while stage.feeder.is_alive():
         running.append(start(*machine.inside(stage.scene.program, "drain", stage.tree), log=stage.folder / "drain.log", env=env))
         for process in [one for one in running if one.poll() is not None]:
