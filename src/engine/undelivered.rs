@@ -305,8 +305,12 @@ pub fn bury(shared: &Shared, settings: &Settings, job: &Job, recipients: &[usize
     let dots = layout
         .dots_said
         .then_some(if layout.dots.stuffed { "stuffed" } else { "literal" });
-    let top = leading::write(&envelope, dots);
     let rest = layout.leading.end..job.source.len();
+    let mut beginning = [0; 256];
+    let read = job.source.read_at(&mut beginning, rest.start);
+    // what cannot be read now is kept apart in any case
+    let header = read.map_or(b"?".as_slice(), |n| beginning.get(..n).unwrap_or_default());
+    let top = leading::write_above(header, &envelope, dots);
     persist(shared, job, || {
         put_three(shared, &case, &top, &job.source, rest.clone())
     })?;

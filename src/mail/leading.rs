@@ -7,7 +7,7 @@
 mod parameters;
 mod write;
 
-pub use write::write;
+pub use write::{write, write_above};
 
 use super::header::{self, Field};
 use super::mailbox::{self, Mailbox};
@@ -111,20 +111,24 @@ pub fn address_of(mailbox: &Mailbox<'_>, default_domain: &str) -> Result<Address
     })
 }
 
+const OURS: [&str; 3] = ["x-sender", "x-receiver", "x-dots"];
+const EXCHANGE: [&str; 6] = [
+    "X-CreatedBy",
+    "X-ExtendedMessageProps",
+    "X-HeloDomain",
+    "X-LegacyExch50",
+    "X-Source",
+    "X-SourceIPAddress",
+];
+const END_MARK: &str = "X-EndOfInjectedXHeaders";
+
+fn is_one_of(field: &Field<'_>, names: &[&str]) -> bool {
+    names.iter().any(|name| field.is(name))
+}
+
 /// Number of fields in the block. Exchange writes more fields into it and marks its end; without that mark they are
 /// ordinary header fields and stay in the message.
 fn extent(fields: &[Field<'_>]) -> usize {
-    const OURS: [&str; 3] = ["x-sender", "x-receiver", "x-dots"];
-    const END_MARK: &str = "X-EndOfInjectedXHeaders";
-    const EXCHANGE: [&str; 6] = [
-        "X-CreatedBy",
-        "X-ExtendedMessageProps",
-        "X-HeloDomain",
-        "X-LegacyExch50",
-        "X-Source",
-        "X-SourceIPAddress",
-    ];
-    let is_one_of = |field: &Field<'_>, names: &[&str]| names.iter().any(|name| field.is(name));
     let ours = fields.iter().take_while(|f| is_one_of(f, &OURS)).count();
     let injected = fields
         .iter()

@@ -231,9 +231,11 @@ fn drop_reads_back(plain: &[u8], file: &[u8], submission: &Submission) {
 fn bad_reads_back(text: &[u8], submission: &Submission, rules: &ReadRules) {
     let layout = &submission.layout;
     let said = if layout.dots.stuffed { "stuffed" } else { "literal" };
-    let mut file = leading::write(&submission.envelope, layout.dots_said.then_some(said));
+    let rest = &text[layout.leading.end as usize..];
+    let said = layout.dots_said.then_some(said);
+    let mut file = leading::write_above(&rest[..rest.len().min(256)], &submission.envelope, said);
     let top = file.len();
-    file.extend_from_slice(&text[layout.leading.end as usize..]);
+    file.extend_from_slice(rest);
     let again = read(&file, rules).unwrap().submission;
     let again = again.unwrap_or_else(|m| panic!("{m:?}\n{}", file.escape_ascii()));
     same_envelope(&submission.envelope, &again.envelope);

@@ -1,7 +1,8 @@
 //! An [`Envelope`] as a leading block: for Drop, Badmail and every file of ours that goes through Pickup again.
 
 use super::parameters::{is_envid, is_orcpt};
-use crate::mail::{Address, Envelope, Recipient};
+use super::{END_MARK, EXCHANGE, OURS, is_one_of};
+use crate::mail::{Address, Envelope, Recipient, header};
 
 /// The block, CRLF lines, nothing after it; `dots` is the value of an `x-dots` line (`literal`, `stuffed`).
 ///
@@ -22,6 +23,23 @@ pub fn write(env: &Envelope, dots: Option<&str>) -> Vec<u8> {
     }
     out.push_str("\r\n");
     out.into_bytes()
+}
+
+/// The block above a header block that stays as it is and begins with `header`. Fields in it that look like ours are
+/// the message's own (they stood below an end mark): they must not be read as a part of the block, or a stranger's
+/// header would name recipients. So the end is marked as Exchange does it, where it would not be seen otherwise.
+pub fn write_above(header: &[u8], env: &Envelope, dots: Option<&str>) -> Vec<u8> {
+    let mut out = write(env, dots);
+    let first_line = header::lines(header).next().unwrap_or_default();
+    let ends_by_itself = match header::scan(first_line, 1).as_deref() {
+        Ok([first]) => !is_one_of(first, &OURS) && !is_one_of(first, &EXCHANGE) && !first.is(END_MARK),
+        // no field, or one that is cut off before its colon
+        _ => header::without_line_end(first_line).is_empty(),
+    };
+    if !ends_by_itself {
+        out.extend_from_slice(format!("{END_MARK}: 0\r\n").as_bytes());
+    }
+    out
 }
 
 fn push_sender(out: &mut String, env: &Envelope) {
@@ -159,6 +177,33 @@ mod tests {
             String::from_utf8(write(&env, Some("literal\r\nx-receiver: <evil@x>"))).unwrap(),
             "x-sender: <>\r\nx-receiver: <bob@example.net>\r\n"
         );
+    }
+
+    #[test]
+    fn a_header_that_looks_like_the_block_is_kept_out_of_it() {
+        let env = Envelope {
+            recipients: vec![Recipient::plain(address("bob@example.net"))],
+            ..Envelope::default()
+        };
+        for (header, fields) in [
+            ("X-Receiver: <evil@x.example>\r\n", 3),
+            ("\u{a0}x-sender : <evil@x.example>\n", 3),
+            ("X-Dots: stuffed\r\n", 3),
+            ("X-Source: x\r\nX-EndOfInjectedXHeaders: 0\r\n", 3),
+            (
+                "X-EndOfInjectedXHeaders: 0\r\nX-Receiver: <evil@x.example>\r\n",
+                3,
+            ),
+            ("From: a@b\r\nX-Receiver: <evil@x.example>\r\n", 2),
+            ("", 2),
+        ] {
+            let mut file = write_above(header.as_bytes(), &env, None);
+            file.extend_from_slice(header.as_bytes());
+            let leading = read_back(&file);
+            assert_eq!((leading.fields, leading.dots), (fields, None), "{header}");
+            assert_eq!(envelope(leading), env, "{header}");
+        }
+        assert_eq!(write_above(b"\r\nbody", &env, None), write(&env, None));
     }
 
     #[test]
