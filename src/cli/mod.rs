@@ -89,7 +89,11 @@ pub fn dispatch(
         Verb::Drain { dir } => drain::drain(place(dir), parts, err),
         Verb::Init { dir } => init::init(&place(dir), out, err),
         Verb::Demo { dir } => parts.demo(dir, out, err),
-        Verb::Check { targets, domain } => check::check(targets, &domain, place, parts, out, err),
+        Verb::Check {
+            targets,
+            domain,
+            peer,
+        } => check::check(targets, &domain, peer.as_deref(), place, parts, out, err),
     }
 }
 
@@ -200,6 +204,11 @@ Exit codes: 0 nothing is left, 65 something went to Badmail in this run, 66 ther
 With a folder, or nothing: reads the settings, tries the folders, asks DNS and says hello to the smart host. One line \
 per finding: ok, note, WARN (mail may go wrong) or FAIL (mail will), each with what to do. No message is sent.
 
+What several processes need of the storage is tried in the folders themselves, beside a running service if need be: \
+does a rename decide between racers, is a replaced file read whole, are locks, syncs, time stamps and notifications \
+as they should be. The last lines of `storage` say what holds there. With --peer the same is tried through two mounts \
+of one mailroot, as two machines would use it.
+
 With files: reads each as Pickup would and shows sender and recipients, where each comes from, by which way each \
 would go, and what is wrong with the file. The files stay where they are; nothing is sent. `check DIR FILE...` uses \
 the settings of DIR.
@@ -214,6 +223,10 @@ Exit codes for files: 0 all would be taken, 65 some would not, 66 some cannot be
         /// Also try the way to this domain: its MX hosts, and hello to the first of them
         #[arg(long, value_name = "NAME")]
         domain: Vec<String>,
+
+        /// The same mailroot through another mount: try what several machines need of the storage
+        #[arg(long, value_name = "DIR2")]
+        peer: Option<PathBuf>,
     },
 
     /// Make the folders, and a mailroot.toml that explains every setting

@@ -1,10 +1,12 @@
 //! The engine under signals: what `run` and `drain` do once settings and log stand.
 //!
-//! Thread: main. SIGTERM and SIGINT end it (a second one at once), SIGHUP reads the settings again.
+//! First it asks whether the storage can hold a mailroot at all. Thread: main. SIGTERM and SIGINT end it (a second one at once), SIGHUP reads the settings again.
 
-use super::check::{Lookup, mx_elsewhere};
+use super::check::{Lookup, mx_elsewhere, storage_in_words};
 use super::{Exit, Joined, Parts, Start};
+use crate::config::Config;
 use crate::engine::{Ending, Engine, Mode};
+use crate::mailroot::probe::{self, Storage};
 use crate::stop::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -49,6 +51,7 @@ fn with_engine(start: Start, mode: Mode, until: impl FnOnce(&Engine)) -> Result<
         pickup = %config.folders.pickup.display(),
         "{}", if mode == Mode::Run { "running" } else { "draining" }
     );
+    ground_is_firm(Arc::new(probe::Real), &config)?;
     let engine = Engine::start(config, mode).map_err(|why| {
         error!("{why}");
         Exit::CannotCreate
@@ -61,6 +64,22 @@ fn with_engine(start: Start, mode: Mode, until: impl FnOnce(&Engine)) -> Result<
     until(&engine);
     engine.stop().set();
     Ok(engine.finish())
+}
+
+/// Whether the storage does what several nodes rest on (contract §6). Where it does not, mail would be lost or
+/// doubled without a word: then it is better not to start.
+fn ground_is_firm(storage: Arc<dyn Storage>, config: &Config) -> Result<(), Exit> {
+    match probe::what_forbids_a_start(storage, &config.folders) {
+        None => Ok(()),
+        Some(proof) => {
+            let (what, _) = storage_in_words(&proof, config.cluster.lease);
+            error!(
+                "this storage cannot hold a mailroot: {what}; put the mailroot on other storage, and see what `mailroot \
+                 check` says of it"
+            );
+            Err(Exit::Config)
+        }
+    }
 }
 
 /// The classic mistake that fills Drop: a domain counts as local though the world delivers its mail elsewhere.

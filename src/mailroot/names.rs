@@ -21,6 +21,9 @@ pub struct NodeName(Box<str>);
 /// A host name is cut to this, so that no file name of ours comes near 255 bytes.
 const MAX_HOST_PART: usize = 40;
 
+/// The host part of the names of files that prove the storage.
+const PROBE: &str = "MAILROOT-PROBE";
+
 impl NodeName {
     /// A name for this process on the host called `hostname`, never used before.
     pub fn generate(hostname: &str) -> Self {
@@ -44,6 +47,16 @@ impl NodeName {
         let ulid = MessageId::generate().ulid.to_string();
         let random = ulid.get(22..).unwrap_or("0000");
         Self(format!("{host}-{random}").into())
+    }
+
+    /// A name for one run of the proofs of the storage (`probe`), which is no node.
+    pub fn for_probe() -> Self {
+        Self::generate(PROBE)
+    }
+
+    /// Whether this is such a name.
+    pub fn is_probe(&self) -> bool {
+        self.0.rsplit_once('-').is_some_and(|(host, _)| host == PROBE)
     }
 
     /// As it stands in file names.

@@ -97,23 +97,15 @@ impl Spool {
         }
     }
 
-    /// Removes TMP files of nodes that are no more from the folders that others read.
+    /// Removes TMP files of nodes that are no more from the folders that others read, and everywhere what proofs of
+    /// the storage left that were killed.
     pub fn remove_temporaries(&self, is_worthless: &dyn Fn(&NodeName) -> bool) {
-        for folder in [&self.folders.drop, &self.folders.badmail] {
-            let Ok(entries) = std::fs::read_dir(folder) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                let name = entry.file_name();
-                let Some(name) = name.to_str().map(|name| name.strip_prefix('.').unwrap_or(name)) else {
-                    continue;
-                };
-                if let Some(QueueName::Temporary(node)) = QueueName::parse(name.as_ref())
-                    && is_worthless(&node)
-                {
-                    let _ = self.unlink(&entry.path()); // worthless; the next start tries again
-                }
-            }
+        for folder in super::tree::folders(&self.folders) {
+            let is_put_into = folder.path == self.folders.drop || folder.path == self.folders.badmail;
+            remove_temporaries_from(folder.path, &|node, path| match node.is_probe() {
+                true => is_old(path),
+                false => is_put_into && is_worthless(node),
+            });
         }
     }
 
@@ -172,14 +164,12 @@ impl Spool {
         Ok(())
     }
 
-    /// Takes a message from a dead owner: `ID@PEER.EML` → `ID-1.EML`. `false`: it is gone, or another node did it at
-    /// the same time.
+    /// Takes a message from a dead owner: `ID@PEER.EML` → `ID-1.EML`. `false`: it is gone.
     pub fn take_over(&self, id: MessageId, peer: &NodeName) -> Result<bool> {
         let from = self.in_queue(&QueueName::Taken(id, peer.clone()));
         match self.rename(&from, &self.waiting(id.next_life()), true) {
             Ok(()) => Ok(true),
             Err(error) if error.is_gone() => Ok(false),
-            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_gone(&from) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -352,7 +342,8 @@ impl Spool {
         if decided && kind != io::ErrorKind::NotFound {
             return Err(DiskError::when("rename", from)(error));
         }
-        if is_gone(from) && to.symlink_metadata().is_ok() {
+        let from_gone = matches!(from.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
+        if from_gone && to.symlink_metadata().is_ok() {
             return Ok(());
         }
         Err(DiskError::when("rename", from)(error))
@@ -360,7 +351,7 @@ impl Spool {
 }
 
 /// `RENAME_NOREPLACE` where the storage knows it, a look before the rename where it does not.
-fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
             if to.symlink_metadata().is_ok() {
@@ -372,11 +363,6 @@ fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether nothing bears that name. What cannot be asked is not gone.
-pub fn is_gone(path: &Path) -> bool {
-    matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
-}
-
 fn is_empty(path: &Path) -> bool {
     path.symlink_metadata()
         .is_ok_and(|meta| meta.is_file() && meta.len() == 0)
@@ -384,6 +370,30 @@ fn is_empty(path: &Path) -> bool {
 
 pub(super) fn is_other_volume(error: &DiskError) -> bool {
     error.source.kind() == io::ErrorKind::CrossesDevices
+}
+
+fn remove_temporaries_from(folder: &Path, is_worthless: &dyn Fn(&NodeName, &Path) -> bool) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().map(|name| name.strip_prefix('.').unwrap_or(name)) else {
+            continue;
+        };
+        if let Some(QueueName::Temporary(node)) = QueueName::parse(name.as_ref())
+            && is_worthless(&node, &entry.path())
+        {
+            let _ = std::fs::remove_file(entry.path()); // worthless; the next start tries again
+        }
+    }
+}
+
+/// So long ago that no proof of the storage can still be at work on it.
+fn is_old(path: &Path) -> bool {
+    const OLD: std::time::Duration = std::time::Duration::from_secs(300);
+    let written = path.symlink_metadata().and_then(|meta| meta.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > OLD))
 }
 
 /// Makes the names in a folder durable.

@@ -1,9 +1,9 @@
-//! The folders and the storage they are on.
+//! The folders, the space on their volumes, and who can be seen writing there. Not here: proofs (`storage`).
 
 use super::Findings;
 use crate::config::{Config, units};
 use crate::mailroot::evidence::{self, Writers};
-use crate::mailroot::probe::{self, Locking, Renaming};
+use crate::mailroot::probe;
 use crate::mailroot::tree::{self, Folder};
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
@@ -15,7 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Less free space than this is worth a warning, whatever the message limit.
 const LITTLE_SPACE: u64 = 100 << 20;
 
-pub(super) fn check(config: &Config, dir: &Path, findings: &mut Findings<'_, '_>) {
+/// Whether the folders can be used, so that more can be asked of the storage.
+pub(super) fn check(config: &Config, dir: &Path, findings: &mut Findings<'_, '_>) -> bool {
     if !config.folders.pickup.exists() && !dir.exists() {
         let what = format!("there is no mailroot at {}", dir.display());
         findings.fail(
@@ -26,7 +27,7 @@ pub(super) fn check(config: &Config, dir: &Path, findings: &mut Findings<'_, '_>
                 dir.display()
             ),
         );
-        return;
+        return false;
     }
     let folders = tree::folders(&config.folders);
     let mut usable = true;
@@ -40,11 +41,11 @@ pub(super) fn check(config: &Config, dir: &Path, findings: &mut Findings<'_, '_>
             "disk",
             "not looked at, because folders are missing or cannot be used",
         );
-        return;
+        return false;
     }
     volumes(config, &folders, findings);
-    locks(config, findings);
     leases(config, findings);
+    true
 }
 
 /// Whether it can be used as it is.
@@ -78,8 +79,8 @@ fn one_folder(folder: &Folder<'_>, findings: &mut Findings<'_, '_>) -> bool {
         }
     };
     let path = folder.path.to_owned();
-    match within(PATIENCE, move || probe::writing(&path)) {
-        Some(Ok(())) => {}
+    match probe::bounded(PATIENCE, move || probe::writing(&path)) {
+        Some(Ok(_)) => {}
         Some(Err(error)) => {
             let advice = format!(
                 "it belongs to uid {}, mode {:o}; we are uid {}",
@@ -175,23 +176,6 @@ fn uid() -> u32 {
 }
 
 fn volumes(config: &Config, folders: &[Folder<'_>], findings: &mut Findings<'_, '_>) {
-    let folders_of = config.folders.clone();
-    match within(PATIENCE, move || probe::renaming(&folders_of)) {
-        Some(Ok(Renaming::Works)) => {
-            findings.ok("disk", "Pickup and Queue are on one volume: a file is taken by one rename");
-        }
-        Some(Ok(Renaming::OtherVolume)) => findings.note(
-            "disk",
-            "Pickup and Queue are on different volumes: each message is copied (safe, but slower; put them on one if you can)",
-        ),
-        Some(Ok(Renaming::Lies)) => findings.fail(
-            "disk",
-            "a rename from Pickup to Queue said it worked, but the names are not what it says",
-            "use other storage: which node owns a message rests on renames",
-        ),
-        Some(Err(error)) => findings.fail("disk", &error.to_string(), "the service takes files by renaming them"),
-        None => findings.fail("disk", "a rename from Pickup to Queue does not answer", "look after the storage"),
-    }
     let mut volumes: Vec<(u64, Vec<&Folder<'_>>)> = Vec::new();
     for folder in folders {
         let Ok(meta) = folder.path.metadata() else {
@@ -243,41 +227,10 @@ fn free_space(config: &Config, on_volume: &[&Folder<'_>], findings: &mut Finding
     }
 }
 
-/// Locks are a help and never decide; so their absence is no failure.
-fn locks(config: &Config, findings: &mut Findings<'_, '_>) {
-    let status = config.folders.status.clone();
-    match within(PATIENCE, move || probe::locking(&status)) {
-        Some(Ok(Locking::Works)) => findings.ok(
-            "disk",
-            "locks work: a node that died on this machine is noticed at once",
-        ),
-        Some(Ok(Locking::Ignored)) => findings.note(
-            "disk",
-            &format!(
-                "locks have no effect on this storage: a dead node is noticed after {}",
-                units::show_duration(config.cluster.lease)
-            ),
-        ),
-        Some(Ok(Locking::Refused(error))) => {
-            findings.note("disk", &format!("this storage knows no locks ({error})"))
-        }
-        Some(Err(error)) => findings.warn(
-            "disk",
-            &error.to_string(),
-            "the service needs Status for its heartbeat",
-        ),
-        None => findings.warn(
-            "disk",
-            "a lock does not answer on this storage",
-            "look after its lock service (NFS: lockd)",
-        ),
-    }
-}
-
 /// Whether writers can be seen, or must be waited for.
 fn leases(config: &Config, findings: &mut Findings<'_, '_>) {
     let pickup = config.folders.pickup.clone();
-    let seen = within(PATIENCE, move || probe::lease(&pickup));
+    let seen = probe::bounded(PATIENCE, move || probe::lease(&pickup));
     let settle = units::show_duration(config.pickup.settle);
     let waiting = format!("a file is taken when it did not change for {settle} (pickup.settle)");
     if evidence::is_shared_storage(&config.folders.pickup) {
@@ -313,32 +266,9 @@ fn may_lease_files_of_others() -> bool {
     bits.is_some_and(|bits| bits & (1 << CAP_LEASE) != 0)
 }
 
-/// What `f` says, unless it takes too long: storage that hangs must not hang us. Its thread is then left behind.
-fn within<T: Send + 'static>(patience: Duration, f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (sender, receiver) = crossbeam_channel::bounded(1);
-    let body = move || {
-        let _ = sender.send(f());
-    };
-    std::thread::Builder::new()
-        .name("probe".into())
-        .spawn(body)
-        .ok()?;
-    receiver.recv_timeout(patience).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_hangs_is_left_behind() {
-        let (_keep, never) = crossbeam_channel::bounded::<()>(0);
-        assert_eq!(
-            within(Duration::from_millis(20), move || never.recv().is_ok()),
-            None
-        );
-        assert_eq!(within(Duration::from_secs(60), || 7), Some(7));
-    }
 
     #[test]
     fn modes_that_let_others_in() {

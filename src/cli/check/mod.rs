@@ -1,18 +1,22 @@
 //! `mailroot check`: a mailroot as a whole, or what would become of message files.
 //!
 //! Reads settings, folders, files; tries things in the folders (`mailroot::probe`); asks DNS and hosts through
-//! [`Outside`]. Sends no message. In reading order: `finding`, `settings`, `disk`, `net`, [`file`].
+//! [`Outside`]. Sends no message. In reading order: `finding`, `settings`, `disk`, `storage`,
+//! `net`, [`file`].
 
 mod disk;
 mod file;
 mod finding;
 mod net;
 mod settings;
+mod storage;
+mod storage_words;
 #[cfg(test)]
 mod tests;
 
 pub use finding::Findings;
 pub use net::{Lookup, Outside, SmartHost, mx_elsewhere};
+pub(super) use storage_words::words as storage_in_words;
 
 use super::run::load;
 use super::{Exit, Page, Parts, Place};
@@ -22,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub(super) fn check(
     targets: Vec<PathBuf>,
     domains: &[String],
+    peer: Option<&Path>,
     place: impl FnOnce(Option<PathBuf>) -> Place,
     parts: &dyn Parts,
     out: &mut Page<'_>,
@@ -39,10 +44,10 @@ pub(super) fn check(
     }
     let place = place(dir);
     if files.is_empty() {
-        return whole(&place, domains, parts, out);
+        return whole(&place, domains, peer, parts, out);
     }
-    if !domains.is_empty() {
-        err.line("mailroot: --domain goes with a mailroot, not with message files");
+    if !domains.is_empty() || peer.is_some() {
+        err.line("mailroot: --domain and --peer go with a mailroot, not with message files");
         return Exit::Usage;
     }
     match load(&place, err) {
@@ -51,8 +56,14 @@ pub(super) fn check(
     }
 }
 
-/// In the order in which one thing rests on another: settings, folders, disk, the way out.
-fn whole(place: &Place, domains: &[String], parts: &dyn Parts, out: &mut Page<'_>) -> Exit {
+/// In the order in which one thing rests on another: settings, folders, disk, storage, the way out.
+fn whole(
+    place: &Place,
+    domains: &[String],
+    peer: Option<&Path>,
+    parts: &dyn Parts,
+    out: &mut Page<'_>,
+) -> Exit {
     let mut findings = Findings::new(out);
     let loaded = match place.load() {
         Ok(loaded) => loaded,
@@ -69,7 +80,9 @@ fn whole(place: &Place, domains: &[String], parts: &dyn Parts, out: &mut Page<'_
     };
     let config = &loaded.config;
     settings::check(&loaded, place, &mut findings);
-    disk::check(config, &place.dir, &mut findings);
+    if disk::check(config, &place.dir, &mut findings) {
+        storage::check(config, place, peer, &mut findings);
+    }
     net::check(config, domains, parts.outside(config).as_ref(), &mut findings);
     findings.finish()
 }

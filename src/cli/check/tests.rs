@@ -51,6 +51,7 @@ fn a_good_mailroot_in_the_order_of_things() {
             "names",
             "folders",
             "disk",
+            "storage",
             "way out",
             "dns",
             "all is well"
