@@ -6,8 +6,11 @@
 //! Nothing in a log line comes from us alone: file names, addresses and replies of hosts stand in it. So control
 //! characters are always escaped, and what cannot be written is dropped rather than stopping mail.
 
+mod calm;
+
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::mailroot::tree;
+use calm::Calm;
 use jiff::Timestamp;
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -16,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -25,6 +29,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter}
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::reload;
+
+/// Target of what is told of each message or file, however many there are.
+pub const EACH: &str = "mailroot::each";
 
 /// A log file that cannot be written is tried again after this long.
 const RETRY: Duration = Duration::from_secs(60);
@@ -109,6 +116,7 @@ impl FormatTime for Clock {
 struct Lines {
     json: Arc<AtomicBool>,
     as_json: Format<Json, Clock>,
+    calm: Calm<Identifier>,
 }
 
 impl Lines {
@@ -120,7 +128,11 @@ impl Lines {
             .with_span_list(false)
             .with_target(false)
             .with_timer(Clock);
-        Self { json, as_json }
+        Self {
+            json,
+            as_json,
+            calm: Calm::new(),
+        }
     }
 }
 
@@ -130,7 +142,24 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, ctx: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        if self.json.load(Ordering::Relaxed) {
+        let (now, json) = (Instant::now(), self.json.load(Ordering::Relaxed));
+        for line in self.calm.left_out(now) {
+            write_own(&mut to, json, &line)?;
+        }
+        let message = || {
+            let mut words = Words::default();
+            event.record(&mut words);
+            words.message
+        };
+        let metadata = event.metadata();
+        // Nothing is written then: what was left out is counted.
+        if *metadata.level() <= Level::WARN
+            && metadata.target() != EACH
+            && !self.calm.lets_pass(metadata.callsite(), now, message)
+        {
+            return Ok(());
+        }
+        if json {
             return self.as_json.format_event(ctx, to, event);
         }
         let mut words = Words::default();
@@ -144,6 +173,16 @@ where
         Clock.format_time(&mut to)?;
         writeln!(to, " {level} {}{}", words.message, words.fields)
     }
+}
+
+/// A line about lines; `line` is escaped already.
+fn write_own(to: &mut Writer<'_>, json: bool, line: &str) -> fmt::Result {
+    if json {
+        let (time, line) = (format!("{:.3}", Timestamp::now()), serde_json::Value::from(line));
+        return writeln!(to, r#"{{"timestamp":"{time}","level":"WARN","message":{line}}}"#);
+    }
+    Clock.format_time(to)?;
+    writeln!(to, " WARN  {line}")
 }
 
 /// An event as text: the message, then ` key=value` for each field.
@@ -371,6 +410,25 @@ mod tests {
         );
         assert_eq!(object["level"], "WARN");
         assert!(object["timestamp"].as_str().unwrap().parse::<Timestamp>().is_ok());
+    }
+
+    #[test]
+    fn a_flood_of_one_kind_is_held_back_and_what_is_told_of_each_message_is_not() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let settings = log(LogLevel::Info, format, false);
+            let seen = lines(&settings, Path::new("/"), |_| {
+                for n in 0..100 {
+                    tracing::warn!(n, "the disk is full");
+                    tracing::warn!(target: EACH, n, "to Badmail");
+                }
+            });
+            let count = |what: &str| seen.iter().filter(|line| line.contains(what)).count();
+            // Other tests that set a log of their own can cost some lines here.
+            assert!(
+                count("the disk is full") <= 4 && count("to Badmail") > 4,
+                "{seen:?}"
+            );
+        }
     }
 
     #[test]

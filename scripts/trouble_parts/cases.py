@@ -69,6 +69,8 @@ def ruled(name, rule, place, call, **how):
     goes_on = GOES_ON.get(place, [])
     if call == "fsync":
         goes_on = []  # a failed sync: that disk is no longer believed, intake stops (contract §3)
+    if call in ("socket", "connect"):
+        how["before"] = ["drop"]  # else the connection that is kept makes these calls superfluous
     return Case(name, begin=lambda world: world.rules(rule), end=lambda world: world.rules(""), goes_on=goes_on,
                 preloaded=True, must_hit=True, stop_amid=True, **how)
 
@@ -90,15 +92,16 @@ def hangs():
     quick = {("open", "Queue"), ("fsync", "Drop"), ("readdir", "Pickup"), ("stat", "Queue")}
     for place, calls in REACHED.items():
         for call in calls.split():
-            yield ruled(f"hang-{call}-{place}", f"{call}@{path(place)}=HANG", place, call, quick=(call, place) in quick)
-    for place in REACHED:
-        yield ruled(f"hang-all-{place}", f"*@{path(place)}=HANG", place, "*")
+            yield ruled(f"hang-{call}-{place}", f"{call}@{path(place)}=HANG", place, call, lasts=8.0, quick=(call, place) in quick)
+    for place, calls in REACHED.items():
+        calls = calls.replace(" ", ",") if place == "tcp" else "*"
+        yield ruled(f"hang-all-{place}", f"{calls}@{path(place)}=HANG", place, "*", lasts=8.0)
     rules = ";".join(f"*@{path(place)}=HANG" for place in REACHED if place != "tcp")
-    yield ruled("hang-all", rules, "all", "*", quick=True)
+    yield ruled("hang-all", rules, "all", "*", lasts=8.0, quick=True)
 
 
 def path(place):
-    return place if place == "tcp" else f"/{place}"
+    return place if place == "tcp" else f"/tree/{place}"
 
 
 def once():

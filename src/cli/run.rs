@@ -41,7 +41,7 @@ pub(super) fn load(place: &Place, err: &mut Page<'_>) -> Result<Loaded, Exit> {
 pub(super) fn begin(place: Place, loaded: Loaded) -> Start {
     let logging = Logging::start(&loaded.config.log, &loaded.config.folders.logs);
     for warning in &loaded.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(target: crate::log::EACH, "{warning}");
     }
     Start {
         place,

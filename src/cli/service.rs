@@ -128,7 +128,7 @@ fn reload(engine: &Engine, start: &Start) {
     match start.place.load() {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                warn!("{warning}");
+                warn!(target: crate::log::EACH, "{warning}");
             }
             start
                 .logging

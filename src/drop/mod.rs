@@ -6,8 +6,10 @@ use crate::mailroot::{Result as DiskResult, Shelf, Spool};
 use crate::smtp::content::Content;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tracing::{info, warn};
 
 /// Arrow 4: deposits the local recipients' copy. Durable when it returns. The name is derived from the ULID and the
 /// recipients, so that a repeat replaces itself and another set never does.
@@ -28,16 +30,28 @@ pub fn deposit(
     })
 }
 
-/// Bytes in Drop, for `drop.quota`: counted anew now and then, because others take files away.
+/// Bytes in Drop, for `drop.quota`: counted anew now and then, because others take files away. And whether it takes
+/// mail at present.
 #[derive(Default)]
 pub struct Usage {
     counted: Mutex<Option<(Instant, u64)>>,
+    failing: AtomicBool,
 }
 
 /// How old a count may be.
 const COUNT_AGAIN: Duration = Duration::from_secs(2);
 
 impl Usage {
+    /// A deposit went well, or did not: told when it changes. All local mail waits for one and the same reason.
+    pub fn note(&self, trouble: Option<&str>) {
+        let was_failing = self.failing.swap(trouble.is_some(), Ordering::Relaxed);
+        match trouble {
+            Some(why) if !was_failing => warn!(why, "Drop takes no mail: what is for it waits in Queue"),
+            None if was_failing => info!("Drop takes mail again"),
+            _ => {}
+        }
+    }
+
     /// Whether `more` bytes fit below `quota`; if so they are counted.
     pub fn admit(&self, folder: &Path, quota: u64, more: u64) -> bool {
         if quota == 0 {

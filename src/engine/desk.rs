@@ -146,6 +146,7 @@ fn deposit(shared: &Shared, part: &Part) -> Outcome {
         size,
     ) {
         let words = format!("Drop is full: drop.quota is {} bytes", config.drop.quota);
+        shared.drop_usage.note(Some(&words));
         return Outcome::deferred(EnhancedStatus::new(4, 2, 2), words);
     }
     let addresses = envelope.recipients.iter().map(|r| r.address.as_str());
@@ -163,16 +164,21 @@ fn deposit(shared: &Shared, part: &Part) -> Outcome {
             crate::drop::deposit(&shared.spool, &name, &envelope, layout.dots.present, &content).map_err(
                 |error| {
                     shared.distrust(&error);
-                    Outcome::deferred(EnhancedStatus::new(4, 3, 0), error.to_string())
+                    let words = error.to_string();
+                    shared.drop_usage.note(Some(&words));
+                    Outcome::deferred(EnhancedStatus::new(4, 3, 0), words)
                 },
             )
         });
     match result {
-        Ok(()) => Outcome::ours(
-            Verdict::Delivered,
-            EnhancedStatus::new(2, 0, 0),
-            format!("in Drop as {name}"),
-        ),
+        Ok(()) => {
+            shared.drop_usage.note(None);
+            Outcome::ours(
+                Verdict::Delivered,
+                EnhancedStatus::new(2, 0, 0),
+                format!("in Drop as {name}"),
+            )
+        }
         Err(outcome) => outcome,
     }
 }

@@ -6,6 +6,7 @@
 use super::desk::Errand;
 use super::job::{Job, Part};
 use super::shared::{Settings, Shared, lock};
+use super::told::Told;
 use super::{MAX_IN_HAND, desk, session, settle};
 use crate::mail::{EnhancedStatus, Outcome};
 use crate::queue::State;
@@ -39,7 +40,6 @@ const LEAST_KEPT: usize = 32;
 const PARKED: u64 = 10_000;
 /// A destination that cannot be reached is left alone for at most this long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
 /// What dispatch is told.
 pub enum Event {
     /// Claimed messages, to be sent.
@@ -48,6 +48,10 @@ pub enum Event {
     SessionEnded(Arc<Destination>),
     /// No host of it answers: what waits for it is deferred together.
     Unreachable(Arc<Destination>, Outcome),
+    /// A host of it was reached, and the conversation broke.
+    Broke(Arc<Destination>, Outcome),
+    /// A conversation with it went well.
+    Reached(Arc<Destination>),
     /// New settings.
     Reloaded,
 }
@@ -74,6 +78,7 @@ struct Dispatch<'a> {
     errands: Sender<Errand>,
     waiting_errands: VecDeque<Errand>,
     next_relief: Instant,
+    told: Told,
 }
 
 /// Serves events until the end; then gives back what nobody has begun.
@@ -96,6 +101,7 @@ pub fn run(shared: &Arc<Shared>, events: &Receiver<Event>) {
         errands,
         waiting_errands: VecDeque::new(),
         next_relief: Instant::now() + RELIEF,
+        told: Told::default(),
     };
     let ticks = tick(TICK);
     loop {
@@ -128,6 +134,8 @@ impl Dispatch<'_> {
             }
             Event::SessionEnded(destination) => self.session_ended(&destination),
             Event::Unreachable(destination, outcome) => self.unreachable(&destination, outcome),
+            Event::Broke(destination, outcome) => self.told.trouble(&destination, &outcome, "breaks off"),
+            Event::Reached(destination) => self.told.is_reached(&destination),
             Event::Reloaded => self.lines.values_mut().for_each(|line| line.down = None),
         }
     }
@@ -238,12 +246,9 @@ impl Dispatch<'_> {
         let Some(line) = self.lines.get_mut(&destination.key) else {
             return;
         };
-        if line.down.is_none() {
-            warn!(destination = %destination.key, status = %outcome.status, reply = %outcome.text,
-                "cannot be reached; its mail waits");
-        }
         line.down = Some((Instant::now() + pause, outcome.clone()));
         let waiting = line.take_all();
+        self.told.trouble(destination, &outcome, "cannot be reached");
         debug!(destination = %destination.key, parts = waiting.len(), "deferred together");
         for part in waiting {
             self.errand(Errand::Refuse(part, outcome.clone()));

@@ -46,6 +46,7 @@ pub mod shared;
 pub mod sightings;
 pub mod takeover;
 pub mod tell;
+pub mod told;
 pub mod undelivered;
 
 pub use shared::{Mode, Settings};

@@ -22,6 +22,8 @@ use std::time::Duration;
 
 /// A connection with nothing to send is kept this long.
 const IDLE: Duration = Duration::from_secs(5);
+/// The conversation broke: closed, or no reply in time.
+const BROKEN: EnhancedStatus = EnhancedStatus::new(4, 4, 2);
 
 /// Serves the line of `to` until it is empty for a while, the destination fails, or the end comes.
 pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, parts: &Receiver<Part>) {
@@ -32,6 +34,7 @@ pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, parts: &Receiver<Part>) 
         link: None,
         hosts: Vec::new(),
         resolved: false,
+        reached: false,
     };
     loop {
         let part = select! {
@@ -71,6 +74,8 @@ struct Sender<'a> {
     link: Option<Link>,
     hosts: Vec<HostAddress>,
     resolved: bool,
+    /// Dispatch knows that this destination is reached.
+    reached: bool,
 }
 
 /// An open connection.
@@ -390,11 +395,32 @@ impl Sender<'_> {
             .retain(|(_, outcome)| outcome.verdict != Verdict::Deferred);
         progress.outcomes.append(&mut settled.outcomes);
         let again = !sent.left_over.is_empty();
+        self.tell_dispatch(&progress.pending, again);
+        let Some(link) = self.link.as_mut() else {
+            return false;
+        };
         let worn = settings.config.messages.max_per_connection;
         if !link.session.in_step() || (worn > 0 && link.messages >= worn && !again) {
             self.hang_up();
         }
         again
+    }
+
+    /// A host that is reached and then stalls or closes is as much trouble as one that is not reached. A kept
+    /// connection that was closed meanwhile is none: it is opened anew.
+    fn tell_dispatch(&mut self, pending: &[(usize, Option<Outcome>)], again: bool) {
+        let broke = pending.iter().filter_map(|(_, outcome)| outcome.as_ref());
+        let broke = broke
+            .filter(|outcome| outcome.status == BROKEN)
+            .find(|outcome| !outcome.remote);
+        if let Some(outcome) = broke.filter(|_| !again) {
+            self.reached = false;
+            let event = Event::Broke(Arc::clone(self.to), outcome.clone());
+            let _ = self.shared.events.send(event);
+        } else if !self.reached && self.link.as_ref().is_some_and(|link| link.session.in_step()) {
+            self.reached = true;
+            let _ = self.shared.events.send(Event::Reached(Arc::clone(self.to)));
+        }
     }
 
     fn hang_up(&mut self) {

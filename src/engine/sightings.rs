@@ -4,6 +4,7 @@
 //! Thread: intake.
 
 use crate::config::Pickup;
+use crate::log::EACH;
 use crate::mailroot::shown;
 use crate::mailroot::spool::mtime_nanos;
 use std::collections::HashMap;
@@ -209,12 +210,19 @@ impl Sightings {
             Why::Linked => "waits: it has more than one link".to_owned(),
             Why::Empty => "left alone: it is empty".to_owned(),
             Why::NotAFile(what) => format!("left alone: it is {what}"),
-            Why::Unreadable(error) => format!("waits: it cannot be read: {error}"),
-            Why::Unclaimable(error) => format!("waits: {error}"),
+            // Trouble of the disk meets all files alike, and ends: the log counts such lines.
+            Why::Unreadable(error) => {
+                warn!(file, error, "waits: it cannot be read");
+                return true;
+            }
+            Why::Unclaimable(error) => {
+                warn!(file, error, "waits: it cannot be taken");
+                return true;
+            }
         };
         self.told += 1;
         if self.told <= MOST_TOLD {
-            warn!(file, "{strange}");
+            warn!(target: EACH, file, "{strange}");
         }
         if self.told == MOST_TOLD {
             warn!("further such files in Pickup are not named");

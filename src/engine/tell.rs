@@ -74,7 +74,7 @@ pub fn report(parent: &Job, kind: &str, id: MessageId) {
 
 /// A message went to Badmail.
 pub fn buried(id: MessageId, file: &str, rule: &str) {
-    warn!(%id, file, rule, "to Badmail; the reason is in {}.BDR", id.ulid);
+    warn!(target: crate::log::EACH, %id, file, rule, "to Badmail; the reason is in {}.BDR", id.ulid);
 }
 
 /// What LTR says of a message when it is first taken: how it was judged complete, where each address comes from.
