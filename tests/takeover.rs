@@ -173,6 +173,29 @@ fn what_a_dead_node_was_writing_goes_wherever_it_lies() {
 }
 
 #[test]
+fn what_processes_left_that_were_killed_as_they_entered_or_left_goes_with_the_next_one() {
+    let host = host("");
+    let mut place = Place::new(&to_smart_host(host.port(), ""));
+    put(&place, "Status/nodes", "ENTERS-AB12.LCK", "");
+    put(&place, "Status/nodes", "ENTERS-AB13.LCK", "");
+    put(&place, "Status/nodes", "ENTERS-AB13.json", "");
+    put(&place, "Status/nodes", "ENTERS-AB14.LCK", "");
+    put(
+        &place,
+        "Status/nodes",
+        "ENTERS-AB14.json",
+        "{\"counter\":1,\"host\":\"h",
+    );
+    put_node(&place, "LIVES-AB12", std::process::id(), started());
+    put(&place, "Status/nodes", "LIVES-AB13.LCK", "");
+    let lock = fs::File::open(place.root().join("Status/nodes/LIVES-AB13.LCK")).unwrap();
+    fs2::FileExt::lock_exclusive(&lock).unwrap();
+    assert_eq!(place.drain().code, Some(0));
+    let left = names(&place.root().join("Status/nodes"));
+    assert_eq!(left, ["LIVES-AB12.json", "LIVES-AB13.LCK"]);
+}
+
+#[test]
 fn an_empty_file_that_an_operator_makes_beside_a_claimed_message_stops_nothing() {
     // `touch Queue/ID.EML` without -c, while the message is being sent.
     let host = host("end first 1 -> stall 300ms then 451 4.3.0 later");

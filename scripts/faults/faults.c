@@ -8,7 +8,9 @@
  *
  *   FAULTS_LOG=FILE     one line per point: number, phases, call, path, second path, result, errno.
  *                       Phases are the letters of what a kill can do there: b(efore), m(iddle), a(fter).
+ *   FAULTS_WHO=1        such a line ends with two fields more: the thread, and the local port of a socket (else 0).
  *   FAULTS_KILL=N:P     ends the process by SIGKILL at point N; P is b, m or a. Middle: half of the bytes are written.
+ *                       The log then has a line whose phases are `K` and P: where it ended.
  *   FAULTS_FAIL=RULES   rules joined by ';', each CALLS@PATH=WHAT[:FROM[:COUNT[:EVERY]]]
  *                       CALLS   comma list of the names below, or *
  *                       PATH    a piece of the path, as it stands in the log ("tcp" for a socket); empty: any
@@ -75,7 +77,7 @@ static int root_count;
 static struct rule rules[MOST_RULES];
 static int rule_count;
 static const char *when_file, *clock_file;
-static int log_fd = -1, trace_fd = -1, hits_fd = -1;
+static int log_fd = -1, trace_fd = -1, hits_fd = -1, who;
 static atomic_long hits;
 /* The file that the rules were read from, and how often they were read. */
 static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
@@ -168,6 +170,7 @@ __attribute__((constructor)) static void begin(void) {
         kill_at = atol(text);
         kill_phase = strchr(text, ':') ? strchr(text, ':')[1] : 'b';
     }
+    who = getenv("FAULTS_WHO") != NULL;
     when_file = getenv("FAULTS_WHEN");
     clock_file = getenv("FAULTS_CLOCK");
     if ((text = getenv("FAULTS_FAIL"))) read_rules(text);
@@ -221,6 +224,17 @@ static int is_tcp(int fd) {
                !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &m) && (type & 0xff) == SOCK_STREAM;
     errno = saved;
     return inet;
+}
+
+/* For the log: which connection. */
+static int port_of(int fd) {
+    if (!who) return 0;
+    int saved = errno;
+    struct sockaddr_in6 here; /* the port stands at the same place in both families */
+    socklen_t n = sizeof here;
+    int port = getsockname(fd, (struct sockaddr *)&here, &n) ? 0 : ntohs(here.sin6_port);
+    errno = saved;
+    return port;
 }
 
 /* ---- what is done about it ---- */
@@ -289,30 +303,11 @@ static int verdict(const char *call, const char *path) {
     return error == HANG || error == SEE ? 0 : error;
 }
 
-static void die(void) {
-    raw(SYS_kill, raw(SYS_getpid, 0, 0, 0), SIGKILL, 0);
-    for (;;) nap();
-}
-
 struct point {
     long number;
     const char *call, *phases, *path, *other;
-    int locked;
+    int locked, port;
 };
-
-/* Begins a point; `die`s there when it is the one. */
-static struct point enter(const char *call, const char *phases, const char *path, const char *other) {
-    struct point point = {0, call, phases, path, other, 0};
-    if (trace_fd >= 0) {
-        pthread_mutex_lock(&order);
-        point.locked = 1;
-    }
-    point.number = atomic_fetch_add(&counter, 1) + 1;
-    if (point.number == kill_at && kill_phase == 'b') die();
-    return point;
-}
-
-static int in_the_middle(const struct point *point) { return point->number == kill_at && kill_phase == 'm'; }
 
 static void escape(char *to, size_t room, const char *from) {
     size_t n = 0;
@@ -324,17 +319,47 @@ static void escape(char *to, size_t room, const char *from) {
     to[n] = 0;
 }
 
+static void log_point(const struct point *point, const char *phases, long result, int error) {
+    if (log_fd < 0) return;
+    char line[PATH_MAX * 2 + 256], path[PATH_MAX], other[PATH_MAX], more[64] = "";
+    escape(path, sizeof path, point->path ? point->path : "-");
+    escape(other, sizeof other, point->other ? point->other : "-");
+    if (who) snprintf(more, sizeof more, " %ld %d", raw(SYS_gettid, 0, 0, 0), point->port);
+    int n = snprintf(line, sizeof line, "%ld %s %s %s %s %ld %d%s\n", point->number, phases, point->call, path, other,
+                     result, error, more);
+    raw(SYS_write, log_fd, (long)line, n);
+}
+
+static void die(const struct point *point, long result, int error) {
+    char phases[] = {'K', kill_phase, 0};
+    log_point(point, phases, result, error);
+    raw(SYS_kill, raw(SYS_getpid, 0, 0, 0), SIGKILL, 0);
+    for (;;) nap();
+}
+
+/* Begins a point; `die`s there when it is the one. */
+static struct point enter_at(const char *call, const char *phases, const char *path, const char *other, int port) {
+    struct point point = {0, call, phases, path, other, 0, port};
+    if (trace_fd >= 0) {
+        pthread_mutex_lock(&order);
+        point.locked = 1;
+    }
+    point.number = atomic_fetch_add(&counter, 1) + 1;
+    if (point.number == kill_at && kill_phase == 'b') die(&point, 0, 0);
+    return point;
+}
+
+static struct point enter(const char *call, const char *phases, const char *path, const char *other) {
+    return enter_at(call, phases, path, other, 0);
+}
+
+static int in_the_middle(const struct point *point) { return point->number == kill_at && kill_phase == 'm'; }
+
 static void leave(struct point *point, long result, long handle, long offset, const char *flags, const void *data,
                   size_t size) {
     int error = errno;
-    if (log_fd >= 0) {
-        char line[PATH_MAX * 2 + 256], path[PATH_MAX], other[PATH_MAX];
-        escape(path, sizeof path, point->path ? point->path : "-");
-        escape(other, sizeof other, point->other ? point->other : "-");
-        int n = snprintf(line, sizeof line, "%ld %s %s %s %s %ld %d\n", point->number, point->phases, point->call, path,
-                         other, result, result < 0 ? error : 0);
-        raw(SYS_write, log_fd, (long)line, n);
-    }
+    int killed = point->number == kill_at && kill_phase != 'b';
+    if (!killed) log_point(point, point->phases, result, result < 0 ? error : 0);
     if (trace_fd >= 0) {
         static const char digits[] = "0123456789abcdef";
         size_t room = PATH_MAX * 2 + 256 + size * 2;
@@ -354,7 +379,7 @@ static void leave(struct point *point, long result, long handle, long offset, co
         raw(SYS_write, trace_fd, (long)line, n);
         free(line);
     }
-    if (point->number == kill_at && kill_phase != 'b') die();
+    if (killed) die(point, result, result < 0 ? error : 0);
     if (point->locked) pthread_mutex_unlock(&order);
     errno = error;
 }
@@ -512,7 +537,7 @@ static long place_of(int fd) {
 /* Any writing of bytes: to a file of the tree, or to a TCP socket. `next` does it for so many bytes. */
 static ssize_t put_bytes(int fd, const char *call, const char *path, const void *data, size_t size,
                          ssize_t (*next)(int, const void *, size_t, int), int flags) {
-    struct point point = enter(call, "bma", path, NULL);
+    struct point point = enter_at(call, "bma", path, NULL, path_of(fd) ? 0 : port_of(fd));
     int error = verdict(call, path);
     long at = path_of(fd) ? place_of(fd) : 0;
     ssize_t result;
@@ -740,12 +765,13 @@ int connect(int fd, const struct sockaddr *to, socklen_t size) {
     struct point point = enter("connect", "ba", "tcp", NULL);
     int error = verdict("connect", "tcp");
     int result = error > 0 ? (errno = error, -1) : (int)raw(SYS_connect, fd, (long)to, size);
+    point.port = port_of(fd);
     leave(&point, result, fd, 0, "", NULL, 0);
     return result;
 }
 
 static ssize_t take_bytes(int fd, void *data, size_t size, int flags) {
-    struct point point = enter("recv", "ba", "tcp", NULL);
+    struct point point = enter_at("recv", "ba", "tcp", NULL, port_of(fd));
     int error = verdict("recv", "tcp");
     /* Waiting for a host with the order held would stop everybody else. */
     if (point.locked) pthread_mutex_unlock(&order);

@@ -4,7 +4,7 @@
 //! here: who is dead (heart).
 
 use super::listing::{HalfClaim, Listing};
-use super::shared::Shared;
+use super::shared::{Shared, lock};
 use crate::mail::id::Ulid;
 use crate::mailroot::{NodeName, node};
 use std::collections::{HashMap, HashSet};
@@ -119,6 +119,9 @@ fn is_left(shared: &Shared, ulid: Ulid, node: &NodeName, dead: &HashSet<NodeName
 /// nobody has just died.
 pub fn bury_the_dead(shared: &Shared, listing: &Listing, dead: &HashSet<NodeName>, everywhere: bool) {
     let nodes = shared.spool.folders().status.join("nodes");
+    if everywhere {
+        forget_remnants(shared, &nodes);
+    }
     let known: HashSet<NodeName> = node::known(&nodes).into_iter().collect();
     let is_worthless =
         |node: &NodeName| node != shared.spool.node() && (dead.contains(node) || !known.contains(node));
@@ -134,6 +137,17 @@ pub fn bury_the_dead(shared: &Shared, listing: &Listing, dead: &HashSet<NodeName
     }
     for name in dead {
         node::forget(&nodes, name);
+    }
+}
+
+/// Files of processes that were ended as they entered or left: nobody would ever call them dead who runs for a shorter
+/// time than a lease.
+fn forget_remnants(shared: &Shared, nodes: &Path) {
+    for name in node::known(nodes) {
+        let holds_messages = lock(&shared.claimants).contains(&name);
+        if name != *shared.spool.node() && !holds_messages && node::is_remnant(nodes, &name) {
+            node::forget(nodes, &name);
+        }
     }
 }
 

@@ -100,6 +100,15 @@ pub fn forget(nodes_folder: &Path, name: &NodeName) {
     let _ = std::fs::remove_file(nodes_folder.join(format!("{name}.LCK")));
 }
 
+/// What a process leaves that was ended as it entered or left: files, but no heartbeat in them, and nobody holds the
+/// lock. It had no message yet, or none any more. One that enters at this very moment makes its heartbeat file anew
+/// with its next beat.
+pub fn is_remnant(nodes_folder: &Path, name: &NodeName) -> bool {
+    let lock = nodes_folder.join(format!("{name}.LCK"));
+    let unheard = || heartbeat_text(nodes_folder, name).is_none_or(|text| parse_heartbeat(&text).is_none());
+    unheard() && (!lock.exists() || lock_with_patience(lock).is_some()) && unheard()
+}
+
 /// The names of all nodes that have a heartbeat file or a lock file.
 pub fn known(nodes_folder: &Path) -> Vec<NodeName> {
     let Ok(entries) = std::fs::read_dir(nodes_folder) else {
@@ -240,6 +249,26 @@ mod tests {
             !is_gone_from_here(&nodes, &name, &elsewhere),
             "only the lease tells of other machines"
         );
+    }
+
+    #[test]
+    fn files_without_a_heartbeat_and_a_holder_are_a_remnant() {
+        let dir = tempfile::tempdir().unwrap();
+        let nodes = dir.path().join("nodes");
+        let name = NodeName::generate("a");
+        let node = Node::enter(dir.path(), name.clone(), "a").unwrap();
+        let whole = heartbeat_text(&nodes, &name).unwrap();
+        assert!(!is_remnant(&nodes, &name));
+        std::fs::write(heartbeat_path(&nodes, &name), "").unwrap();
+        assert!(!is_remnant(&nodes, &name), "its lock is held");
+        drop(node);
+        assert!(is_remnant(&nodes, &name), "cut short as it entered");
+        std::fs::write(heartbeat_path(&nodes, &name), &whole[..40]).unwrap();
+        assert!(is_remnant(&nodes, &name), "cut short in the middle of the line");
+        std::fs::write(heartbeat_path(&nodes, &name), whole).unwrap();
+        assert!(!is_remnant(&nodes, &name), "it had entered");
+        std::fs::remove_file(heartbeat_path(&nodes, &name)).unwrap();
+        assert!(is_remnant(&nodes, &name), "cut short as it left");
     }
 
     #[test]

@@ -1,0 +1,75 @@
+"""What is printed."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+COLUMNS = ("lost", "damaged", "wrong", "stuck", "left", "twice_here", "forbidden")
+
+
+@dataclass
+class Tally:
+    name: str
+    phases: Counter = field(default_factory=Counter)
+    counts: Counter = field(default_factory=Counter)
+    steps: dict = field(default_factory=lambda: defaultdict(set))
+    seconds: float = 0
+
+    @property
+    def points(self):
+        return sum(self.phases.values())
+
+    def add(self, done):
+        self.phases[done.task.kills[0][-1]] += 1
+        self.seconds += done.seconds
+        for kind, there in done.lists.items():
+            self.counts[kind] += there
+        for what, copies, step in done.twice:
+            self.steps[what].add(step)
+            self.counts["copies"] = max(self.counts["copies"], copies - 1)
+
+    def row(self):
+        most = max(self.steps.values(), key=len, default=set())
+        calls = len({step.split(":")[0] for step in most})
+        return [self.name, *(self.phases[phase] for phase in "bma"), self.points, *(self.counts[kind] for kind in COLUMNS),
+                self.counts["twice"], self.counts["copies"], f"{len(most)}/{calls}" if most else "-", self.counts["waits"]]
+
+
+HEAD = ("batch", "before", "middle", "after", "points", "lost", "damaged", "wrong", "stuck", "left", "2x here", "2x bad",
+        "2x smtp", "copies", "per msg", "remains")
+WORDS = """\
+wrong: to somebody who is not to get it; left: something lies there that should not; 2x here: twice in Drop or Badmail;
+2x bad: twice by SMTP without excuse; 2x smtp: points at which a message came twice by SMTP, killed between the end of its
+content and its record; copies: the most extra copies of one message; per msg: the most such points of one message, by
+phase and by call; remains: a record or transcript without a message, which waits ten minutes by the contract"""
+
+
+def show_table(tallies):
+    rows = [tally.row() for tally in tallies if tally.points]
+    if not rows:
+        return
+    total = ["in all", *(sum(row[at] for row in rows) for at in range(1, 13))]
+    total += [max(row[13] for row in rows), max((row[14] for row in rows if row[14] != "-"), key=lambda one: int(one.split("/")[0]), default="-"),
+              sum(row[15] for row in rows)]
+    widths = [max(len(str(row[at])) for row in [HEAD, *rows, total]) for at in range(len(HEAD))]
+    for row in [HEAD, *rows, total]:
+        print("  ".join(f"{cell!s:<{width}}" if at == 0 else f"{cell!s:>{width}}" for at, (cell, width) in enumerate(zip(row, widths))))
+    print(WORDS)
+
+
+def show_faults(faults, most=40):
+    for done in faults[:most]:
+        print(f"scripts/crash-sweep --only {done.task.point}   killed {done.hit or 'nowhere'}, then {done.task.recovery}"
+              + (f"; kept in {done.kept}" if done.kept else ""))
+        for fault in done.faults:
+            print(f"    {fault}")
+    if len(faults) > most:
+        print(f"… and {len(faults) - most} points more")
+
+
+def show_controls(rows):
+    """Says whether the sweep is void."""
+    void = False
+    for name, batch, fault, points, seen in rows:
+        void |= not seen
+        print(f"control `{name}` (batch {batch}): {fault} at {seen} of {points} points" + ("" if seen else ": THE SWEEP IS VOID"))
+    return void
