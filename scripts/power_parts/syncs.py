@@ -1,0 +1,85 @@
+"""Every sync of the source, and how it is known in a trace: by what was synced, and by what the same thread did before
+and after."""
+
+# kind → (where it stands, why it is there)
+SYNCS = {
+    "ENV file": ("spool::write_synced ← record", "an ENV is whole before it has its name"),
+    "report file": ("spool::write_synced ← put_report", "a DSN is whole before it has its name"),
+    "copied file": ("spool::write_synced ← bring_in", "a copy from another volume is whole before it has its name"),
+    "Drop file": ("spool::write_synced ← deposit", "a Drop file is whole before it has its name"),
+    "Badmail file": ("spool::write_synced ← put_three", "a Badmail file is whole before it has its name"),
+    "Queue after ENV": ("spool::put ← record", "what is recorded stays recorded, and the claim with it"),
+    "Queue after report": ("spool::put ← put_report", "the DSN is there before its message goes"),
+    "Queue after copy": ("spool::put ← bring_in", "the copy has its name before the former goes"),
+    "Drop": ("spool::put ← deposit", "the Drop file is there before it counts as delivered"),
+    "Badmail": ("spool::put ← put_three", "the Badmail files are there before the message goes"),
+    "message file": ("spool::make_durable ← settle::save", "the bytes of a message that stays"),
+    "Pickup after copy": ("spool::bring_in", "the former is gone before the copy is sent"),
+    "Queue, half claim": ("spool::finish_half_claim", "the copy's name is durable before the former goes"),
+    "Pickup, half claim": ("spool::finish_half_claim", "the former is gone before the copy is sent"),
+    "Queue at flush": ("spool::sync_removals", "what is removed stays removed; then its ENV may go"),
+    "Pickup at flush": ("spool::sync_removals", "what was taken from Pickup and is gone does not come back"),
+    "parent of a new folder": ("tree::make_folder", "a folder that will hold mail is found again"),
+}
+ELSEWHERE = {
+    "tree::write_new": "mailroot.toml and other files that `init` writes; no mail depends on it (half a file is removed)",
+    "probe::writing (2)": "`check` asks whether the storage can sync; nothing depends on it",
+}
+
+
+def classify(ops):
+    """Names the kind of each fsync in a trace."""
+    contents = {}
+    last = {}
+    after = next_calls(ops)
+    for index, op in enumerate(ops):
+        if op.call == "write" and op.offset == 0:
+            contents[op.path] = op.data
+        if op.call == "fsync":
+            if "d" in op.flags:
+                op.kind = of_folder(op, last.get(op.thread), after.get(index), contents)
+            else:
+                op.kind = of_file(op.path, contents)
+        if op.call in ("rename", "unlink", "mkdir", "fsync") and op.done:
+            if op.call == "rename" and op.path in contents:
+                contents[op.other] = contents[op.path]
+            last[op.thread] = op
+
+
+def next_calls(ops):
+    after, seen = {}, {}
+    for index in range(len(ops) - 1, -1, -1):
+        op = ops[index]
+        if op.call in ("rename", "unlink", "fsync", "open"):
+            after[index] = seen.get(op.thread)
+            seen[op.thread] = op
+    return after
+
+
+def of_file(path, contents):
+    folder = path.split("/")[-2]
+    if not path.endswith(".TMP"):
+        return "message file"
+    if folder in ("Drop", "Badmail"):
+        return f"{folder} file"
+    return {"ENV": "ENV file", "report": "report file", "copy": "copied file"}[what_is(contents.get(path, b""))]
+
+
+def what_is(data):
+    if data.startswith(b"mailroot-env"):
+        return "ENV"
+    return "report" if b"multipart/report" in data[:4000] else "copy"
+
+
+def of_folder(op, before, after, contents):
+    folder = op.path.split("/")[-1]
+    if before and before.call == "mkdir" and before.path.rpartition("/")[0] == op.path:
+        return "parent of a new folder"
+    if before and before.call == "rename" and before.path.endswith(".TMP"):
+        return folder if folder in ("Drop", "Badmail") else "Queue after " + what_is(contents.get(before.other, b""))
+    if before and before.call == "unlink" and "/Pickup/." in before.path and folder == "Pickup":
+        return "Pickup, half claim" if before.flags == "half" else "Pickup after copy"
+    if after and after.call == "unlink" and "/Pickup/." in after.path and folder == "Queue":
+        after.flags = "half"  # so that its Pickup's sync is known too
+        return "Queue, half claim"
+    return f"{folder} at flush"
