@@ -19,7 +19,7 @@ SYNCS = {
     "Pickup, half claim": ("spool::finish_half_claim", "the former is gone before the copy is sent"),
     "Queue at flush": ("spool::sync_removals", "what is removed stays removed; then its ENV may go"),
     "Pickup at flush": ("spool::sync_removals", "what was taken from Pickup and is gone does not come back"),
-    "parent of a new folder": ("tree::make_folder", "a folder that will hold mail is found again"),
+    "parent of a new folder": ("tree::make", "a folder that will hold mail is found again"),
 }
 ELSEWHERE = {
     "tree::write_new": "mailroot.toml and other files that `init` writes; no mail depends on it (half a file is removed)",
@@ -73,7 +73,7 @@ def what_is(data):
 
 def of_folder(op, before, after, contents):
     folder = op.path.split("/")[-1]
-    if before and before.call == "mkdir" and before.path.rpartition("/")[0] == op.path:
+    if folder not in ("Queue", "Pickup", "Drop", "Badmail"):
         return "parent of a new folder"
     if before and before.call == "rename" and before.path.endswith(".TMP"):
         return folder if folder in ("Drop", "Badmail") else "Queue after " + what_is(contents.get(before.other, b""))

@@ -12,7 +12,9 @@
 //! | Logs | 0750 | addresses of other people; the group may read |
 
 use super::error::{DiskError, Result};
+use super::spool::sync_folder;
 use crate::config::Folders;
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -42,47 +44,82 @@ pub fn folders(folders: &Folders) -> [Folder<'_>; 6] {
     ]
 }
 
-/// Makes the folders that are missing and names those it made.
+/// Makes the folders that are missing and names those it made. Durable when it returns: a message that will be synced
+/// into a folder must find the folder again after a power cut.
 pub fn make(config: &Folders) -> Result<Vec<PathBuf>> {
     let mut made = Vec::new();
+    let mut holders = Holders::new();
     for folder in folders(config) {
-        if make_folder(&folder)? {
+        if make_folder(&folder, &mut holders)? {
             made.push(folder.path.to_owned());
+        }
+    }
+    for (folder, must) in holders {
+        let synced = sync_folder(&folder);
+        if must {
+            synced?;
         }
     }
     Ok(made)
 }
 
+/// Folders whose names are to be made durable. `true`: one of them is new. `false`: all were there, but a start that
+/// was cut short may have made them; what cannot be synced then is no error.
+type Holders = BTreeMap<PathBuf, bool>;
+
+fn note_holder(holders: &mut Holders, of: &Path, is_new: bool) {
+    let parent = of.parent().filter(|parent| !parent.as_os_str().is_empty());
+    *holders
+        .entry(parent.unwrap_or(Path::new(".")).to_owned())
+        .or_default() |= is_new;
+}
+
 /// Whether it was missing.
-fn make_folder(folder: &Folder<'_>) -> Result<bool> {
+fn make_folder(folder: &Folder<'_>, holders: &mut Holders) -> Result<bool> {
     let path = folder.path;
     // Nobody gets in before the mode is what it is to be: the umask cannot be trusted either way.
     let create = || DirBuilder::new().mode(0o700).create(path);
     let created = match create() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().unwrap_or(path);
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(parent)
-                .map_err(DiskError::when("make the folder", parent))?;
+            make_parents(path, holders)?;
             create()
         }
         other => other,
     };
     match created {
         Ok(()) => {
+            note_holder(holders, path, true);
             std::fs::set_permissions(path, Permissions::from_mode(folder.mode))
                 .map_err(DiskError::when("set the mode of", path))?;
-            // A message that will be synced into this folder must find the folder again after a power cut.
-            let parent = path.parent().unwrap_or(path);
-            File::open(parent)
-                .and_then(|parent| parent.sync_all())
-                .map_err(DiskError::when("sync the folder", parent))?;
             Ok(true)
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+            note_holder(holders, path, false);
+            Ok(false)
+        }
         Err(error) => Err(DiskError::when("make the folder", path)(error)),
+    }
+}
+
+/// Makes what is missing above `path`.
+fn make_parents(path: &Path, holders: &mut Holders) -> Result<()> {
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    if parent.is_dir() {
+        note_holder(holders, parent, false);
+        return Ok(());
+    }
+    make_parents(parent, holders)?;
+    match DirBuilder::new().mode(0o755).create(parent) {
+        // Another node may be making the same ones.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(DiskError::when("make the folder", parent)(error))
+        }
+        _ => {
+            note_holder(holders, parent, true);
+            Ok(())
+        }
     }
 }
 
@@ -144,6 +181,34 @@ mod tests {
         assert_eq!(made.len(), 6);
         assert_eq!(modes(&config), [0o1777, 0o700, 0o2770, 0o700, 0o755, 0o750]);
         assert!(make(&config).unwrap().is_empty());
+    }
+
+    #[test]
+    fn every_folder_that_holds_a_new_one_is_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let below = |path: &str| dir.path().join(path);
+        let folder = |path: &str| {
+            let mut holders = Holders::new();
+            let (path, name, mode) = (&*below(path), "Queue", 0o700);
+            make_folder(&Folder { name, path, mode }, &mut holders).unwrap();
+            holders
+        };
+        let wanted = [("", true), ("new", true), ("new/deep", true)];
+        let mut found = folder("new/deep/Queue");
+        assert_eq!(found.remove(dir.path().parent().unwrap()), Some(false));
+        assert!(
+            found
+                .iter()
+                .zip(wanted)
+                .all(|(one, (path, must))| one == (&dir.path().join(path), &must))
+                && found.len() == 3,
+            "{found:?}"
+        );
+        // Made by a start that was cut short, perhaps, before it was synced.
+        assert_eq!(
+            folder("new/deep/Queue"),
+            Holders::from([(below("new/deep"), false)])
+        );
     }
 
     #[test]
