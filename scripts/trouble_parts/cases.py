@@ -45,6 +45,7 @@ class Case:
     must_hit: bool = False
     preloaded: bool = False
     needs_root: bool = False
+    reads_drop: bool = False  # an application takes each file out of Drop at once
     rules: list = field(default_factory=list)
     bad: str = "good"
     names: str = "good"
@@ -59,7 +60,7 @@ class Case:
 
 
 def all_cases():
-    return [*lasting(), *hangs(), *once(), *points(), *folders(), *volumes(), *full(), *clocks(), *names(), *peers()]
+    return [*lasting(), *hangs(), *once(), *points(), *readers(), *folders(), *volumes(), *full(), *clocks(), *names(), *peers()]
 
 
 # --- calls that fail ------------------------------------------------------------------------------------------------
@@ -125,6 +126,14 @@ def points(last=160, at_a_time=10):
         rules = [f"{ALL_CALLS}@={ERRORS[n % len(ERRORS)]}:{n}:1" for n in numbers]
         yield Case(f"point-{first}-{numbers[-1]}", scenes=one_by_one, rules=rules, preloaded=True, must_hit=True,
                    during=MIX, quick=first == 31)
+
+
+def readers():
+    """An application takes files out of Drop at once: a repeat would not replace the former file but be a second one."""
+    for call, place in (("rename", "Drop"), ("write", "Drop"), ("open", "Queue"), ("write", "Queue"), ("rename", "Queue"),
+                        ("unlink", "Queue"), ("fsync", "Queue"), ("stat", "Queue")):
+        yield ruled(f"reader-{call}-{place}", f"{call}@{path(place)}=EIO", place, call, reads_drop=True)
+    yield ruled("reader-hang-Queue", f"*@{path('Queue')}=HANG", "Queue", "*", reads_drop=True, lasts=8.0, quick=True)
 
 
 # --- folders and volumes --------------------------------------------------------------------------------------------
@@ -282,7 +291,7 @@ def peers():
             yield Case(f"peer-{mode}{'-patient' if slow else ''}", f"a host {what}, beside a good one",
                        lambda world, mode=mode: world.bad.become(mode), lambda world: world.bad.become("good"), bad=mode,
                        timeout=timeout, during=["bad"] * 5 + ["drop", "smtp", "both"], after=["bad", "drop", "smtp"],
-                       goes_on=["drop", "smtp", "both"], lasts=5.0, stop_amid=True, must_say=not slow,
+                       goes_on=["drop", "smtp", "both"], lasts=8.0 if mode == "stall" else 5.0, stop_amid=True, must_say=not slow,
                        quick=(mode, timeout) in (("refused", "3s"), ("stall", "5m")))
 
     def all_down(world):

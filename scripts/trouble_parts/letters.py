@@ -43,8 +43,9 @@ class Letter:
 class Found:
     """What has been seen so far. What was once seen counts, also when its file has gone since."""
 
-    def __init__(self, tree, hosts):
+    def __init__(self, tree, hosts, read=None):
         self.tree, self.hosts = tree, hosts
+        self.read = read  # where files of Drop are moved as soon as they are seen, as an application does
         self.seen = set()
         self.places = {}  # (place, letter) → names of files
         self.damaged = set()
@@ -56,7 +57,11 @@ class Found:
                 if path.name.startswith(".") or path.suffix not in (".EML", ".BAD") or (folder, path.name) in self.seen:
                     continue
                 try:
-                    self.note(folder, path.name, path.read_bytes())
+                    name = path.name
+                    if self.read and folder == "Drop":
+                        name = f"{len(self.seen)}-{name}"
+                        path = path.rename(self.read / name)
+                    self.note(folder, name, path.read_bytes())
                 except OSError:
                     continue
         names = self.files(self.tree / "Queue", None)

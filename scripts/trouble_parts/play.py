@@ -79,7 +79,10 @@ class World:
         self.down = Host(network, "refused")
         self.names = Names(network, case.names)
         self.letters, self.mounted = [], []
-        self.found = Found(self.tree, [self.good, self.bad, self.down])
+        read = folder / "read" if case.reads_drop else None
+        if read:
+            read.mkdir()
+        self.found = Found(self.tree, [self.good, self.bad, self.down], read)
         remotes = [("good.test", self.good), ("bad.test", self.bad), ("down.test", self.down)]
         text = SETTINGS.format(port=self.good.port, dns=self.names.port, timeout=case.timeout, delivery=case.delivery)
         text += case.settings + "".join(REMOTE.format(name=name, port=host.port) for name, host in remotes)
