@@ -25,6 +25,8 @@
  *   FAULTS_TRACE=FILE   every point as one line with its data, in the order in which they happened (calls are made
  *                       one at a time then); what a simulated power cut is made from. See the end of this comment.
  *   FAULTS_CLOCK=FILE   holds a number of seconds by which the wall clock is wrong; may change at any time
+ *   FAULTS_STEADY=FILE  the same for the monotonic clock: it begins to lag and then jumps ahead. While it lags, waits with
+ *                       a time limit end at once
  *   FAULTS_READY=FILE   made when the library is in force, so that a script can tell a typing error from a pass
  *
  * Calls: rename unlink link mkdir open (for writing) write truncate fsync connect send recv are points. Only rules
@@ -76,7 +78,7 @@ static char roots[MOST_ROOTS][PATH_MAX];
 static int root_count;
 static struct rule rules[MOST_RULES];
 static int rule_count;
-static const char *when_file, *clock_file;
+static const char *when_file, *clock_file, *steady_file;
 static int log_fd = -1, trace_fd = -1, hits_fd = -1, who;
 static atomic_long hits;
 /* The file that the rules were read from, and how often they were read. */
@@ -173,6 +175,7 @@ __attribute__((constructor)) static void begin(void) {
     who = getenv("FAULTS_WHO") != NULL;
     when_file = getenv("FAULTS_WHEN");
     clock_file = getenv("FAULTS_CLOCK");
+    steady_file = getenv("FAULTS_STEADY");
     if ((text = getenv("FAULTS_FAIL"))) read_rules(text);
     if ((text = getenv("FAULTS_READY"))) {
         long fd = raw(SYS_open, (long)text, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
@@ -800,10 +803,11 @@ ssize_t read(int fd, void *data, size_t size) {
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     int result = (int)raw(SYS_clock_gettime, clock, (long)now, 0);
-    if (result == 0 && clock_file && clock == CLOCK_REALTIME) {
+    const char *file = clock == CLOCK_REALTIME ? clock_file : clock == CLOCK_MONOTONIC ? steady_file : NULL;
+    if (result == 0 && file) {
         int saved = errno;
         char text[64] = "";
-        long fd = raw(SYS_open, (long)clock_file, O_RDONLY | O_CLOEXEC, 0);
+        long fd = raw(SYS_open, (long)file, O_RDONLY | O_CLOEXEC, 0);
         if (fd >= 0) {
             long n = raw(SYS_read, fd, (long)text, sizeof text - 1);
             text[n > 0 ? n : 0] = 0;

@@ -48,7 +48,7 @@ class Done:
 
 class Pool:
     def __init__(self, workers, tools, folder, kept):
-        self.tools = tools
+        self.tools, self.folder = tools, folder
         self.tasks, self.results = multiprocessing.Queue(), multiprocessing.Queue()
         self.workers = [multiprocessing.Process(target=work, args=(number, self.tasks, self.results, tools, folder, kept), daemon=True)
                         for number in range(workers)]
@@ -95,7 +95,7 @@ def work(number, tasks, results, tools, folder, kept):
         root.mkdir()
         place = Place(tools, batches[task.batch], sink, root, tools.other)
         try:
-            results.put(one(place, task, kept))
+            results.put(one(place, task, folder, kept))
         except Exception:  # the sweep ends, and says why
             results.put(traceback.format_exc())
         finally:
@@ -103,7 +103,7 @@ def work(number, tasks, results, tools, folder, kept):
     sink.close()
 
 
-def one(place, task, kept):
+def one(place, task, folder, kept):
     played = play(place, task.kills, task.recovery, task.control)
     verdict = judge(played)
     done = Done(task, played.killed, verdict.hit, verdict.faults, verdict.twice, verdict.waits, played.seconds)
@@ -112,6 +112,9 @@ def one(place, task, kept):
     if task.measure:
         done.calls = [(call.number, call.phases, call.shown(str(place.tree)))
                       for call in sorted(played.logs[0], key=lambda call: call.number)] if played.logs else []
+    if not task.control:
+        for name in verdict.waits:
+            shutil.copy2(place.tree / name, folder / "remains")
     if task.keep or (done.faults and not task.control and len(os.listdir(kept)) < MOST_KEPT):
         keep(place, done, kept)
     return done

@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
+# From so many calls a message may come twice by SMTP: the last write of the content, the reply, and a record.
+MOST_STEPS = 6
 COLUMNS = ("lost", "damaged", "wrong", "stuck", "left", "twice_here", "forbidden")
 
 
@@ -29,9 +31,17 @@ class Tally:
 
     def row(self):
         most = max(self.steps.values(), key=len, default=set())
-        calls = len({step.split(":")[0] for step in most})
+        calls = max(map(calls_of, self.steps.values()), default=0)
         return [self.name, *(self.phases[phase] for phase in "bma"), self.points, *(self.counts[kind] for kind in COLUMNS),
                 self.counts["twice"], self.counts["copies"], f"{len(most)}/{calls}" if most else "-", self.counts["waits"]]
+
+
+    def too_often(self):
+        return [what for what, steps in self.steps.items() if calls_of(steps) > MOST_STEPS]
+
+
+def calls_of(steps):
+    return len({step.split(":")[0] for step in steps})
 
 
 HEAD = ("batch", "before", "middle", "after", "points", "lost", "damaged", "wrong", "stuck", "left", "2x here", "2x bad",
@@ -40,7 +50,7 @@ WORDS = """\
 wrong: to somebody who is not to get it; left: something lies there that should not; 2x here: twice in Drop or Badmail;
 2x bad: twice by SMTP without excuse; 2x smtp: points at which a message came twice by SMTP, killed between the end of its
 content and its record; copies: the most extra copies of one message; per msg: the most such points of one message, by
-phase and by call; remains: a record or transcript without a message, which waits ten minutes by the contract"""
+phase / by call (six calls are the bar); remains: a record or transcript without a message, which waits ten minutes by the contract"""
 
 
 def show_table(tallies):
@@ -48,7 +58,8 @@ def show_table(tallies):
     if not rows:
         return
     total = ["in all", *(sum(row[at] for row in rows) for at in range(1, 13))]
-    total += [max(row[13] for row in rows), max((row[14] for row in rows if row[14] != "-"), key=lambda one: int(one.split("/")[0]), default="-"),
+    worst = [one.split("/") for one in (row[14] for row in rows) if one != "-"]
+    total += [max(row[13] for row in rows), "/".join(str(max(map(int, one))) for one in zip(*worst)) or "-",
               sum(row[15] for row in rows)]
     widths = [max(len(str(row[at])) for row in [HEAD, *rows, total]) for at in range(len(HEAD))]
     for row in [HEAD, *rows, total]:
