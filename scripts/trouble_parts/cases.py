@@ -40,6 +40,7 @@ class Case:
     after: list = field(default_factory=lambda: ["drop", "smtp", "null"])
     goes_on: list = field(default_factory=list)
     lasts: float = 3.0
+    patience: float = 25.0  # how long mail is waited for, to tell late from lost
     stop_amid: bool = False
     must_say: bool = True
     must_hit: bool = False

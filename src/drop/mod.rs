@@ -6,7 +6,6 @@ use crate::mailroot::{Result as DiskResult, Shelf, Spool};
 use crate::smtp::content::Content;
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -35,20 +34,36 @@ pub fn deposit(
 #[derive(Default)]
 pub struct Usage {
     counted: Mutex<Option<(Instant, u64)>>,
-    failing: AtomicBool,
+    health: Mutex<Health>,
+}
+
+#[derive(Default)]
+struct Health {
+    failing: bool,
+    went_well: Option<Instant>,
 }
 
 /// How old a count may be.
 const COUNT_AGAIN: Duration = Duration::from_secs(2);
 
 impl Usage {
-    /// A deposit went well, or did not: told when it changes. All local mail waits for one and the same reason.
-    pub fn note(&self, trouble: Option<&str>) {
-        let was_failing = self.failing.swap(trouble.is_some(), Ordering::Relaxed);
+    /// A deposit that began then went well, or did not. Told when it changes: all local mail waits for the same reason.
+    pub fn note(&self, began: Instant, trouble: Option<&str>) {
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         match trouble {
-            Some(why) if !was_failing => warn!(why, "Drop takes no mail: what is for it waits in Queue"),
-            None if was_failing => info!("Drop takes mail again"),
-            _ => {}
+            // One that began before another went well says nothing of now.
+            Some(_) if health.went_well.is_some_and(|at| at > began) => {}
+            Some(why) => {
+                if !std::mem::replace(&mut health.failing, true) {
+                    warn!(why, "Drop takes no mail: what is for it waits in Queue");
+                }
+            }
+            None => {
+                health.went_well = Some(Instant::now());
+                if std::mem::take(&mut health.failing) {
+                    info!("Drop takes mail again");
+                }
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, select};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 use tracing::error;
 
 /// One thing to do.
@@ -118,6 +119,7 @@ pub fn crashed(job: &Job, panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 fn deposit(shared: &Shared, part: &Part) -> Outcome {
+    let began = Instant::now();
     let settings = shared.settings();
     let config = &settings.config;
     let job = &part.job;
@@ -146,7 +148,7 @@ fn deposit(shared: &Shared, part: &Part) -> Outcome {
         size,
     ) {
         let words = format!("Drop is full: drop.quota is {} bytes", config.drop.quota);
-        shared.drop_usage.note(Some(&words));
+        shared.drop_usage.note(began, Some(&words));
         return Outcome::deferred(EnhancedStatus::new(4, 2, 2), words);
     }
     let addresses = envelope.recipients.iter().map(|r| r.address.as_str());
@@ -165,14 +167,14 @@ fn deposit(shared: &Shared, part: &Part) -> Outcome {
                 |error| {
                     shared.distrust(&error);
                     let words = error.to_string();
-                    shared.drop_usage.note(Some(&words));
+                    shared.drop_usage.note(began, Some(&words));
                     Outcome::deferred(EnhancedStatus::new(4, 3, 0), words)
                 },
             )
         });
     match result {
         Ok(()) => {
-            shared.drop_usage.note(None);
+            shared.drop_usage.note(began, None);
             Outcome::ours(
                 Verdict::Delivered,
                 EnhancedStatus::new(2, 0, 0),
