@@ -7,9 +7,9 @@ use std::fmt;
 /// One thing that happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Act {
-    verb: Verb,
-    n: u8,
-    m: u8,
+    pub verb: Verb,
+    pub n: u8,
+    pub m: u8,
     x: u16,
 }
 
@@ -172,7 +172,9 @@ impl State {
             truth.late = 1;
             return;
         }
-        if truth.recorded || truth.gone {
+        if truth.repeated > 0 {
+            // there is a second file of it: the number of copies is bounded, not their order
+        } else if truth.recorded || truth.gone {
             self.fault = Fault::SentAgain;
         } else if truth.given_up {
             self.fault = Fault::SentAfterAll;
@@ -183,7 +185,6 @@ impl State {
     pub fn frozen_step(&mut self, m: u8) {
         let truth = &mut self.truth[usize::from(m)];
         truth.repeated += 1;
-        (truth.recorded, truth.gone, truth.given_up) = (false, false, false);
     }
     /// What crashes, freezes or is cut now may repeat what was taken and is not recorded.
     pub fn explain(&mut self, m: u8) {

@@ -69,11 +69,12 @@ impl Protocol {
 
     /// No message file of it is left, and somebody has nothing.
     fn is_lost(&self, s: &State, m: u8) -> bool {
-        let to = self.recipients(s, m);
-        if to == (false, false) || s.truth[usize::from(m)].cancelled || s.files(m).next().is_some() {
+        // The loss of a report is its parent's.
+        if m == REPORT || s.truth[usize::from(m)].cancelled || s.files(m).next().is_some() {
             return false;
         }
-        let (local, remote) = to;
+        let at = usize::from(m);
+        let (local, remote) = (self.bounds.local[at], self.bounds.remote[at]);
         let has = |kind| {
             s.disk
                 .entries()
@@ -90,17 +91,6 @@ impl Protocol {
                 || has_bad_report(s));
         (local && !has(Kind::Drop))
             || (remote && truth.sent + truth.late == 0 && !has(Kind::Bad) && !reported)
-    }
-
-    fn recipients(&self, s: &State, m: u8) -> (bool, bool) {
-        match m {
-            REPORT => (false, false), // its loss is its parent's
-            _ => {
-                let at = usize::from(m);
-                let _ = s;
-                (self.bounds.local[at], self.bounds.remote[at])
-            }
-        }
     }
 
     /// Nothing lies in Pickup, nothing in Queue but what an operator holds, and nobody has anything in hand.

@@ -39,6 +39,8 @@ pub enum Rule {
     ReportWaits,
     /// Who puts a report looks for it before, also when he tries again.
     LookAgain,
+    /// Who inherited a report that is owed records that under his own life, then reads the former record again.
+    ReadAgain,
     /// What a record of a former life says is made sure before anything follows from it.
     InheritedIsSynced,
     /// Badmail first, then the message goes.

@@ -236,6 +236,11 @@ impl Protocol {
     fn explain_all(&self, s: &mut State, n: usize) {
         for m in 0..MESSAGES {
             let job = s.jobs[n][m];
+            let half = Name::new(Kind::Half, job.id, job.life, job.node);
+            let copied = matches!(job.phase, Phase::Copied | Phase::CopySure | Phase::CopyLost);
+            if copied && job.lost && s.disk.get(half).is_none() {
+                s.frozen_step(m as u8); // frozen before it made the copy, and ended before it could unlink it
+            }
             if job.phase == Phase::Nothing || job.lost || job.record.remote != Fate::Delivered {
                 continue;
             }
