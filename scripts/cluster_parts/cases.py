@@ -1,7 +1,6 @@
 """The cases: what is done to the nodes while the messages are on their way, and what is measured."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import threading
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from .judge import MESSAGE_FILE, Record, Verdict, claims, names
 from .letters import Feeder, Letter
-from .machine import Trouble, end, start, wait
+from .machine import end, start, wait
 from .nodes import SETTINGS, Node, foreign_steps, ulid_of
 
 HERE = Path(__file__).resolve().parent
@@ -226,13 +225,6 @@ def killed_in_turn(stage):
     killed(stage, rotating=True)
 
 
-def left_alone(stage, name):
-    """Until others have taken what the node had: (what it held, ULIDs; seconds)."""
-    began = time.monotonic()
-    held = {ulid_of(file) for file in claims(stage.root).get(name, [])}
-    return held, began
-
-
 def silenced(stage, silence, wake, lasting, measure):
     """A node falls silent in the middle of its work and comes back: it may touch nothing that is not its own by then."""
     times = stage.times
@@ -259,7 +251,7 @@ def silenced(stage, silence, wake, lasting, measure):
     wake(victim)
     flight = max(flight, stage.record.look().in_flight(victim.machine.address))
     stage.conclude(extra_allowed=flight)
-    foreign = foreign_steps(victim.audit, offset, name, others)
+    foreign = foreign_steps(victim.audit, offset, victim.machine.name, others)
     pause = stage.record.longest_pause(stage.addresses[1:], at, at + lasting)
     mine = [one for one, node, *_ in stage.record.got if node == victim.machine.address and one > back]
     stage.figures.update(held=len(held), took=f"{took or 0:.1f}", pause=f"{pause:.1f}", foreign=len(foreign),

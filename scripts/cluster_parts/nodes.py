@@ -105,9 +105,10 @@ class Node:
         return [line for line in lines if " WARN " in line[:40] or " ERROR " in line[:40] or "panicked" in line]
 
 
-def foreign_steps(audit, offset, own, not_its_own):
+def foreign_steps(audit, offset, host, not_its_own):
     """Renames and removals that succeeded from `offset` of a node's audit on, of messages (`not_its_own`, ULIDs) that
-    others had by then and that it has not claimed anew: the proof of the fence."""
+    others had by then and that it has not claimed anew: the proof of the fence. It may go on under a new name, which
+    begins with that of its host too."""
     others = set(not_its_own)
     foreign = []
     with open(audit, "rb") as file:
@@ -118,7 +119,7 @@ def foreign_steps(audit, offset, own, not_its_own):
         if len(words) < 7 or words[2] not in ("rename", "unlink") or words[5].startswith("-"):
             continue
         first, second = os.path.basename(words[3]), os.path.basename(words[4])
-        if f"@{own}." in second and ulid_of(first):
+        if f"@{host.upper()}-" in second and ulid_of(first):
             others.discard(ulid_of(second))  # a claim: its own from here on
         elif (ulid_of(second if first.endswith(".TMP") else first) or "") in others:
             foreign.append(" ".join([words[2], first, second]).strip(" -"))
