@@ -52,10 +52,12 @@ fn put(place: &Place, folder: &str, name: &str, text: &str) {
 /// The heartbeat file of a node that is the process `pid` of this boot, started then.
 fn put_node(place: &Place, node: &str, pid: u32, started: u64) {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let pids = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     let text = format!(
-        "{{\"counter\":7,\"host\":\"here\",\"boot\":\"{}\",\"pid\":{pid},\"started\":{started},\
+        "{{\"counter\":7,\"host\":\"here\",\"boot\":\"{}\",\"pids\":\"{}\",\"pid\":{pid},\"started\":{started},\
          \"version\":\"0.0.1\",\"at\":\"2026-01-01T00:00:00Z\"}}\n",
-        boot.trim()
+        boot.trim(),
+        pids.display()
     );
     put(place, "Status/nodes", &format!("{node}.json"), &text);
 }

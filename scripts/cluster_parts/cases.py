@@ -15,13 +15,16 @@ from .nodes import SETTINGS, Node, foreign_steps, ulid_of
 HERE = Path(__file__).resolve().parent
 
 
+DRAINS = 4  # at a time, at most
+
+
 class Times:
     """How long everything takes, in the short and in the full form."""
 
     def __init__(self, options):
         quick = options.quick
         self.messages = options.messages or (1000 if quick else 10000)
-        self.heartbeat, self.lease = (0.5, 4.0) if quick else (2.0, 15.0)
+        self.heartbeat, self.lease = (0.5, 6.0) if quick else (2.0, 15.0)
         self.poll = 2.0
         self.kills = 20.0 if quick else options.minutes * 60
         self.cut = 20.0 if quick else 60.0
@@ -230,7 +233,8 @@ def silenced(stage, silence, wake, lasting, measure):
     times = stage.times
     stage.start()
     stage.feed(rate=len(stage.letters) / (lasting + 20))
-    time.sleep(8)
+    wait("the first messages", 60, lambda: len(stage.record.look().got) > 50)
+    time.sleep(3)
     victim = stage.nodes[0]
     name = victim.name(stage.root)
     flight = stage.record.look().in_flight(victim.machine.address)
@@ -280,7 +284,8 @@ def gone(stage, how):
     # Half of them wait in Pickup when it goes: there must be something to be fast with.
     rate = max(20.0, count / 60)
     stage.feed(rate)
-    before = time.monotonic() + 6
+    wait("the first messages", 60, lambda: len(stage.record.look().got) > 50)
+    before = time.monotonic()
     while time.monotonic() < before + 8:
         time.sleep(0.2)
     before = stage.record.look().rate(before, time.monotonic())
@@ -316,7 +321,8 @@ def drained(stage):
     if "AUDIT" in stage.env:
         env["FAULTS_LOG"] = str(stage.folder / "drain.steps")
     while stage.feeder.is_alive():
-        running.append(start(*machine.inside(stage.scene.program, "drain", stage.tree), log=stage.folder / "drain.log", env=env))
+        if len(running) < DRAINS:
+            running.append(start(*machine.inside(stage.scene.program, "drain", stage.tree), log=stage.folder / "drain.log", env=env))
         for process in [one for one in running if one.poll() is not None]:
             codes.append(process.returncode)
             running.remove(process)

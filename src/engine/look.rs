@@ -11,7 +11,7 @@ use super::{tell, undelivered};
 use crate::mail::MessageId;
 use crate::mailroot::evidence::{self, Candidate, Looked, Writers};
 use crate::mailroot::shown;
-use crate::mailroot::spool::mtime_nanos;
+use crate::mailroot::spool::{is_gone, mtime_nanos};
 use crate::pickup::{Malformed, Submission};
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -58,6 +58,7 @@ pub fn look(shared: &Shared, settings: &Settings, glance: &Glance, shared_storag
         Looked::Empty => return Look::Wait(Why::Empty),
         Looked::Linked => return Look::Wait(Why::Linked),
         Looked::NotAFile(what) => return Look::Wait(Why::NotAFile(what)),
+        Looked::Unreadable(_) if is_gone(&path) => return Look::Done, // a stale handle: another node took it
         Looked::Unreadable(error) => return Look::Wait(Why::Unreadable(error.to_string())),
     };
     let evidence = match judge_writer(settings, glance, &candidate, shared_storage) {
@@ -127,6 +128,8 @@ fn read_and_claim(
         Ok((source, reading))
     }) {
         Ok(both) => both,
+        // Another node took it while it was read: some storage fails such a read rather than end it.
+        Err(_) if is_gone(&shared.spool.folders().pickup.join(&glance.name)) => return Look::Done,
         Err(error) => return Look::Wait(Why::Unreadable(error.to_string())),
     };
     if is_unfinished(reading.completeness) && waited < grace {

@@ -7,7 +7,7 @@ use super::error::{DiskError, Result};
 use super::names::NodeName;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ pub struct Heartbeat {
     pub host: String,
     /// Identity of this start of the operating system; empty where the system has none.
     pub boot: String,
+    /// Identity of the space of process numbers: containers of one boot have one each. Empty where the system has none.
+    #[serde(default)]
+    pub pids: String,
     /// Process number.
     pub pid: u32,
     /// When that process started, in the system's own ticks; tells a reused number apart.
@@ -48,12 +51,16 @@ impl Node {
     pub fn enter(status: &Path, name: NodeName, host: &str) -> Result<Self> {
         let folder = status.join("nodes");
         std::fs::create_dir_all(&folder).map_err(DiskError::when("create", &folder))?;
-        let lock = lock_with_patience(folder.join(format!("{name}.LCK")));
+        let lock = match lock_with_patience(folder.join(format!("{name}.LCK"))) {
+            Locked::By(file) => Some(file),
+            Locked::Unknown | Locked::Refused => None,
+        };
         let pid = std::process::id();
         let facts = Heartbeat {
             counter: 0,
             host: host.to_owned(),
             boot: boot_id(),
+            pids: process_numbers(),
             pid,
             started: process_start(pid).unwrap_or(0),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -76,22 +83,27 @@ impl Node {
         let path = heartbeat_path(&self.folder, &self.name);
         let mut text = to_json(&self.facts);
         text.push('\n');
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.set_len(text.len() as u64)
-            })
-            .map_err(DiskError::when("write", &path))
+        let mut written = rewrite(&path, text.as_bytes());
+        if matches!(&written, Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle) {
+            written = rewrite(&path, text.as_bytes()); // others took us for dead and removed it: it is made anew
+        }
+        written.map_err(DiskError::when("write", &path))
     }
 
     /// A clean end: both files go.
     pub fn leave(self) {
         forget(&self.folder, &self.name);
     }
+}
+
+fn rewrite(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)
 }
 
 /// Removes the two files of a node that has ended or is dead.
@@ -106,7 +118,7 @@ pub fn forget(nodes_folder: &Path, name: &NodeName) {
 pub fn is_remnant(nodes_folder: &Path, name: &NodeName) -> bool {
     let lock = nodes_folder.join(format!("{name}.LCK"));
     let unheard = || heartbeat_text(nodes_folder, name).is_none_or(|text| parse_heartbeat(&text).is_none());
-    unheard() && (!lock.exists() || lock_with_patience(lock).is_some()) && unheard()
+    unheard() && (!lock.exists() || matches!(lock_with_patience(lock), Locked::By(_))) && unheard()
 }
 
 /// The names of all nodes that have a heartbeat file or a lock file.
@@ -140,40 +152,49 @@ pub fn heartbeat_text(nodes_folder: &Path, name: &NodeName) -> Option<String> {
     Some(text)
 }
 
-/// Rule (a) of contract §6: of our own boot, its process is gone and its lock is free.
+/// Rule (a) of contract §6: of our own boot, its process is gone and nobody holds its lock.
 pub fn is_gone_from_here(nodes_folder: &Path, name: &NodeName, heartbeat: &str) -> bool {
-    let Some(facts) = parse_heartbeat(heartbeat) else {
+    let Some(facts) = parse_heartbeat(heartbeat).filter(Heartbeat::is_in_sight) else {
         return false;
     };
-    let ours = boot_id();
-    if ours.is_empty() || facts.boot != ours {
-        return false;
-    }
-    if facts.pid == std::process::id()
-        || process_start(facts.pid).is_some_and(|started| started == facts.started)
-    {
+    if facts.pid == std::process::id() || process_lives(facts.pid, facts.started) {
         return false;
     }
     let lock = nodes_folder.join(format!("{name}.LCK"));
-    !lock.exists() || lock_with_patience(lock).is_some()
+    // Where locks are refused there is nothing to ask; that the process is gone is proof enough.
+    !lock.exists() || matches!(lock_with_patience(lock), Locked::By(_) | Locked::Refused)
 }
 
 /// Of our own boot, and its process lives: whatever its heartbeat file shows at present, it is not dead.
 pub fn lives_here(heartbeat: &str) -> bool {
-    let Some(facts) = parse_heartbeat(heartbeat) else {
-        return false;
-    };
-    !facts.boot.is_empty()
-        && facts.boot == boot_id()
-        && process_start(facts.pid).is_some_and(|started| started == facts.started)
+    parse_heartbeat(heartbeat)
+        .filter(Heartbeat::is_in_sight)
+        .is_some_and(|facts| process_lives(facts.pid, facts.started))
+}
+
+impl Heartbeat {
+    /// Whether its process number means something to us: same boot, and not in another container.
+    fn is_in_sight(&self) -> bool {
+        !self.boot.is_empty() && self.boot == boot_id() && self.pids == process_numbers()
+    }
 }
 
 fn heartbeat_path(nodes_folder: &Path, name: &NodeName) -> PathBuf {
     nodes_folder.join(format!("{name}.json"))
 }
 
+/// What trying a lock came to.
+enum Locked {
+    /// By us, as long as the file is open.
+    By(File),
+    /// Another process holds it, or nobody knows: the storage does not answer.
+    Unknown,
+    /// The storage knows no locks.
+    Refused,
+}
+
 /// On some storage a lock is ignored and on some it hangs: tried on a thread of its own, with a time limit.
-fn lock_with_patience(path: PathBuf) -> Option<File> {
+fn lock_with_patience(path: PathBuf) -> Locked {
     let (answer, wait) = crossbeam_channel::bounded(1);
     let spawned = std::thread::Builder::new().name("lock".into()).spawn(move || {
         let file = OpenOptions::new()
@@ -181,13 +202,28 @@ fn lock_with_patience(path: PathBuf) -> Option<File> {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(path)
-            .ok();
-        let locked = file.filter(|file| fs2::FileExt::try_lock_exclusive(file).is_ok());
+            .open(path);
+        let Ok(file) = file else {
+            return drop(answer.send(Locked::Unknown));
+        };
+        let locked = match fs2::FileExt::try_lock_exclusive(&file) {
+            Ok(()) => Locked::By(file),
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP)
+                ) =>
+            {
+                Locked::Refused
+            }
+            Err(_) => Locked::Unknown,
+        };
         let _ = answer.send(locked);
     });
-    spawned.ok()?;
-    wait.recv_timeout(LOCK_PATIENCE).ok().flatten()
+    if spawned.is_err() {
+        return Locked::Unknown;
+    }
+    wait.recv_timeout(LOCK_PATIENCE).unwrap_or(Locked::Unknown)
 }
 
 fn boot_id() -> String {
@@ -197,15 +233,44 @@ fn boot_id() -> String {
         .to_owned()
 }
 
+/// Which space of process numbers is ours; empty where the system has but one.
+fn process_numbers() -> String {
+    std::fs::read_link("/proc/self/ns/pid")
+        .map(|link| link.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Whether the process of this number that started then is there. One that we may not look at is there.
+fn process_lives(pid: u32, started: u64) -> bool {
+    use rustix::process::{Pid, test_kill_process};
+    match process_start(pid) {
+        Some(start) => start == started,
+        None if is_zombie(pid) => false,
+        None => i32::try_from(pid)
+            .ok()
+            .and_then(Pid::from_raw)
+            .is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH)),
+    }
+}
+
 /// Start time of a process in clock ticks since boot (field 22 of /proc/PID/stat); `None` when it is gone.
 fn process_start(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the name in parentheses and may hold anything; count from the last parenthesis.
     let (_, rest) = stat.rsplit_once(')')?;
-    if rest.trim_start().starts_with(['Z', 'X']) {
+    if has_ended(rest) {
         return None; // a zombie holds nothing any more
     }
     rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+fn has_ended(after_name: &str) -> bool {
+    after_name.trim_start().starts_with(['Z', 'X'])
+}
+
+fn is_zombie(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| has_ended(rest)))
 }
 
 fn to_json(facts: &Heartbeat) -> String {
@@ -243,11 +308,21 @@ mod tests {
         assert!(is_gone_from_here(&nodes, &name, &dead));
         let elsewhere = to_json(&Heartbeat {
             boot: "other".into(),
-            ..facts
+            pid: u32::MAX - 1,
+            ..facts.clone()
         });
         assert!(
             !is_gone_from_here(&nodes, &name, &elsewhere),
             "only the lease tells of other machines"
+        );
+        let container = to_json(&Heartbeat {
+            pids: "pid:[1]".into(),
+            pid: u32::MAX - 1,
+            ..facts
+        });
+        assert!(
+            !is_gone_from_here(&nodes, &name, &container),
+            "a number of another container says nothing here"
         );
     }
 

@@ -164,12 +164,14 @@ impl Spool {
         Ok(())
     }
 
-    /// Takes a message from a dead owner: `ID@PEER.EML` → `ID-1.EML`. `false`: it is gone.
+    /// Takes a message from a dead owner: `ID@PEER.EML` → `ID-1.EML`. `false`: it is gone, or another node did it at
+    /// the same time.
     pub fn take_over(&self, id: MessageId, peer: &NodeName) -> Result<bool> {
         let from = self.in_queue(&QueueName::Taken(id, peer.clone()));
         match self.rename(&from, &self.waiting(id.next_life()), true) {
             Ok(()) => Ok(true),
             Err(error) if error.is_gone() => Ok(false),
+            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_gone(&from) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -342,8 +344,7 @@ impl Spool {
         if decided && kind != io::ErrorKind::NotFound {
             return Err(DiskError::when("rename", from)(error));
         }
-        let from_gone = matches!(from.symlink_metadata(), Err(e) if e.kind() == io::ErrorKind::NotFound);
-        if from_gone && to.symlink_metadata().is_ok() {
+        if is_gone(from) && to.symlink_metadata().is_ok() {
             return Ok(());
         }
         Err(DiskError::when("rename", from)(error))
@@ -361,6 +362,11 @@ pub(super) fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
         }
         other => Ok(other?),
     }
+}
+
+/// Whether nothing bears that name. What cannot be asked is not gone.
+pub fn is_gone(path: &Path) -> bool {
+    matches!(path.symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 fn is_empty(path: &Path) -> bool {
