@@ -161,10 +161,20 @@ pub fn trim(text: &[u8]) -> &[u8] {
     let mut text = trim_start(text);
     loop {
         text = match text {
-            [rest @ .., 0xC2, 0xA0] | [rest @ .., b' ' | b'\t' | 0xA0] => rest,
+            [rest @ .., 0xC2, 0xA0] | [rest @ .., b' ' | b'\t'] => rest,
+            [rest @ .., 0xA0] if !ends_in_character(text) => rest,
             _ => return text,
         };
     }
+}
+
+/// Whether the last byte belongs to a UTF-8 character of several: the second byte of `à` is a non-breaking space in
+/// Latin-1.
+fn ends_in_character(text: &[u8]) -> bool {
+    (2..=4).any(|len| {
+        let tail = text.len().checked_sub(len).and_then(|at| text.get(at..));
+        tail.is_some_and(|tail| std::str::from_utf8(tail).is_ok())
+    })
 }
 
 fn trim_start(text: &[u8]) -> &[u8] {
@@ -244,6 +254,16 @@ mod tests {
             ]
         );
         assert_eq!(fields[0].whole, 0..16);
+    }
+
+    #[test]
+    fn a_character_that_ends_like_a_non_breaking_space_stays_whole() {
+        for text in ["voil\u{e0}", "\u{3a20}", "\u{1f620}"] {
+            assert_eq!(trim(format!(" {text}\u{a0} ").as_bytes()), text.as_bytes());
+            assert_eq!(unfold(text.as_bytes()), text);
+        }
+        assert_eq!(trim(b"\xA0gar\xE7on\xA0\xA0"), b"gar\xE7on");
+        assert_eq!(trim(b"\xA0\xA0"), b"");
     }
 
     #[test]
