@@ -127,7 +127,8 @@ fn write_recipient(out: &mut String, entry: &RecipientRecord) {
     }
 }
 
-/// Whoever made the words, they get no second line: that could be read as another recipient, or as the end.
+/// Whoever made the words, they get no second line: that could be read as another recipient, or as the end. Reading
+/// holds to the same, so that a record is the same after it was written and read again.
 fn one_line(text: &str) -> Cow<'_, str> {
     without(text, char::is_control, ' ')
 }
@@ -202,11 +203,11 @@ impl<'a> Reader<'a> {
 fn read_line(record: &mut Record, word: &str, rest: &str) -> Result<(), String> {
     let bad = || format!("\"{word} {rest}\" is not understood");
     match word {
-        "file" => record.file = rest.to_owned(),
+        "file" => record.file = one_line(rest).into_owned(),
         "arrived" => record.arrived = millis(rest).ok_or_else(bad)?,
         "sender" => record.sender = read_sender(rest).ok_or_else(bad)?,
         "ret" => record.ret = Some(Ret::parse(rest).ok_or_else(bad)?),
-        "envid" => record.envid = Some(rest.to_owned()),
+        "envid" => record.envid = Some(one_line(rest).into_owned()),
         "body" => record.body = Some(BodyType::parse(rest).ok_or_else(bad)?),
         "mtime" => record.file_time = rest.parse().map_err(|_| bad())?,
         "crashes" => record.crashes = rest.parse().map_err(|_| bad())?,
@@ -254,7 +255,7 @@ fn read_recipient(text: &str) -> Option<RecipientRecord> {
             ("reported", "") => entry.report = ReportState::Done,
             ("delay-told", "") => entry.delay_told = true,
             ("notify", n) => entry.recipient.notify = Some(Notify::parse(n)?),
-            ("orcpt", o) => entry.recipient.orcpt = Some(o.to_owned()),
+            ("orcpt", o) => entry.recipient.orcpt = Some(one_word(o).into_owned()),
             ("unroutable", "") => routable = false,
             _ => return None,
         }
@@ -284,12 +285,12 @@ fn read_last(text: &str) -> Option<Given> {
         .strip_prefix("remote ")
         .map_or((false, rest), |rest| (true, rest));
     let (host, text) = rest.strip_prefix("at=")?.split_once(' ')?;
-    let host = (host != "-").then(|| host.to_owned());
+    let host = (host != "-").then(|| one_word(host).into_owned());
     Some(Given {
         outcome: Outcome {
             verdict,
             status,
-            text: text.to_owned(),
+            text: one_line(text).into_owned(),
             host,
             remote,
         },
@@ -429,6 +430,10 @@ mod tests {
         let last = read.recipients[0].last.as_ref().unwrap();
         assert_eq!(last.outcome.host.as_deref(), Some("mx_a_end"));
         assert_eq!(last.outcome.text, "no rcpt open tries=0 <evil@x.example>");
+
+        let text = write(&record).replace("a end", "a\u{7}\0");
+        let read = super::read(&text).unwrap();
+        assert_eq!(super::read(&write(&read)).unwrap(), read);
     }
 
     #[test]
