@@ -67,7 +67,7 @@ def twice(verdict, played, item, taken):
     steps = [window(played.logs, copy, ulid) for copy, ulid in taken[:-1]]
     verdict.twice.append((str(item), len(taken), steps[0]))
     if len(taken) > 1 + sum(played.killed) or any(step.isupper() for step in steps):
-        verdict.forbidden.append(f"{item}: {len(taken)} times, {', '.join(steps)}")
+        verdict.forbidden.append(f"{item}: {len(taken)} times, {', '.join(steps[:5])}")
     if len({ulid for _, ulid in taken}) > 1:
         verdict.forbidden.append(f"{item}: under different names")
 

@@ -145,17 +145,17 @@ class Place:
             raise Stuck("a connection is left open")
         return code, log
 
-    def recover(self, verb, control=None):
+    def recover(self, verb):
         """Starts the engine until nothing is left or due."""
         self.batch.after_kill(self)
         if verb == "run":
-            code, _ = self.serve("run", control=control)
+            code, _ = self.serve("run")
             if code != 0:
                 raise Stuck(f"the service ended with {code}")
         until = time.monotonic() + PATIENCE
         while True:
             self.batch.meanwhile(self)
-            code, _ = self.serve("drain", control=control)
+            code, _ = self.serve("drain")
             if code in (0, 65) and self.is_quiet():
                 return
             if code not in (0, 65, 75):
@@ -166,7 +166,7 @@ class Place:
 
 
 def play(place, kills, recovery, control=None):
-    """`kills`: N:P for the first engine, and for those that follow it."""
+    """`kills`: N:P for the first engine, and for those that follow it. `control`: a lie of the disk to the former."""
     began = time.monotonic()
     played = Played(place, [], [])
     try:
@@ -180,7 +180,7 @@ def play(place, kills, recovery, control=None):
             played.killed.append(code == -signal.SIGKILL)
             if code not in (0, 65, 75, -signal.SIGKILL):
                 raise Stuck(f"the engine ended with {code}")
-        place.recover(recovery, control)
+        place.recover(recovery)
     except Stuck as stuck:
         played.stuck = str(stuck)
     played.seconds = time.monotonic() - began
