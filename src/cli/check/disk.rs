@@ -236,7 +236,9 @@ fn leases(config: &Config, findings: &mut Findings<'_, '_>) {
     if evidence::is_shared_storage(&config.folders.pickup) {
         findings.note(
             "disk",
-            &format!("Pickup is on network storage, where writers elsewhere cannot be seen: {waiting}"),
+            &format!(
+                "Pickup is on network or user-space storage, where not all writers can be seen: {waiting}"
+            ),
         );
         return;
     }

@@ -343,3 +343,44 @@ fn folders_and_files_are_told_apart() {
     );
     assert_eq!(exit, Exit::Usage);
 }
+
+#[test]
+fn the_storage_is_proven_and_what_holds_there_is_said() {
+    let dir = made("");
+    let (exit, out) = check(&Fake::default(), dir.path(), &[]);
+    assert_eq!(exit, Exit::Ok, "{out}");
+    for words in [
+        "rename from Pickup to Queue decides: 4 racers after 100 files",
+        "a file in Queue is replaced whole by rename",
+        "one process: yes",
+        "several nodes on this machine: yes",
+    ] {
+        assert!(out.contains(words), "{words}\n{out}");
+    }
+}
+
+#[test]
+fn a_peer_is_the_same_mailroot_by_another_way() {
+    let dir = made("");
+    let beside = tempfile::tempdir().unwrap();
+    let peer = beside.path().join("peer");
+    std::os::unix::fs::symlink(dir.path(), &peer).unwrap();
+    let (exit, out) = check(&Fake::default(), dir.path(), &["--peer", peer.to_str().unwrap()]);
+    assert_eq!(exit, Exit::Ok, "{out}");
+    for words in [
+        "rename in Queue decides between the two mounts",
+        "who takes a message through the other mount reads what was recorded before",
+        "several machines: not shown: DIR and --peer are one file system to this kernel",
+    ] {
+        assert!(out.contains(words), "{words}\n{out}");
+    }
+    let same = dir.path().to_str().unwrap();
+    let (exit, out) = check(&Fake::default(), dir.path(), &["--peer", same]);
+    assert_eq!(exit, Exit::Config);
+    assert!(
+        has(&out, ("FAIL", "storage"), "leads to the same path as DIR"),
+        "{out}"
+    );
+    let (exit, ..) = mailroot(&Fake::default(), None, &["check", "--peer", same, "f.eml"]);
+    assert_eq!(exit, Exit::Usage);
+}

@@ -51,7 +51,7 @@ impl Proof {
                 both(
                     match wrong || (none_left && !(tally.other_volume && tally.files == 0)) {
                         true => Missing,
-                        false => better_if(tally.vanished + tally.refused == 0),
+                        false => better_if(tally.vanished + tally.refused == 0 && tally.was_close()),
                     },
                 )
             }
@@ -70,14 +70,16 @@ impl Proof {
             Seen::Stamped(stamps) => both(better_if(stamps.off <= SKEW)),
             Seen::Folds(_) => both(Holds),
             Seen::Visible(seen) => {
-                let late = |limit| {
-                    [seen.made, seen.gone, seen.rewritten]
-                        .iter()
-                        .any(|time| time.is_none_or(|time| time > limit))
-                };
-                several(match (late(lease), late(heartbeat)) {
-                    (true, _) => Missing,
-                    (false, late) => better_if(!late),
+                let late = |time: Option<Duration>, limit| time.is_none_or(|time| time > limit);
+                // A node whose heartbeat is not seen is taken for dead. That a look can be old is allowed for.
+                several(if late(seen.made, lease) || late(seen.rewritten, lease) {
+                    Missing
+                } else {
+                    better_if(
+                        ![seen.made, seen.gone, seen.rewritten]
+                            .iter()
+                            .any(|time| late(*time, heartbeat)),
+                    )
                 })
             }
             Seen::Failed(_) | Seen::Hangs(_) => match self.question {

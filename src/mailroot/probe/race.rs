@@ -1,13 +1,12 @@
 //! Racers after the same names: whether one rename decides between them, and whether making a name excludes others.
 //!
-//! All racers run along the same row of files, each as fast as it can. Whoever is behind fails and so catches up: they
-//! meet at almost every file without being started at each. Writes: see [`super::storage`]. Thread: one per racer.
+//! All racers run along the same row of files and wait for each other before each: they meet at it. Writes: see [`super::storage`]. Thread: one per racer.
 
 use super::storage::{Litter, Names, Storage};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// From where to where one racer renames: through our mount, or through another one.
@@ -198,11 +197,19 @@ impl RenameLane {
 
     fn judge(&self, storage: &dyn Storage, told: &[Told], settled: Instant, tally: &mut Tally) {
         let there = |path: &PathBuf| matches!(storage.is_there(path), Ok(true));
-        // Whoever has it sees it under the new name, and nobody sees the old one any more.
+        // Whoever has it sees it under the new name and no longer under the old one; the others may for a while see
+        // the old one (a look can be old), but never get a name of their own.
         let holder = |who: usize| {
             within(settled.saturating_duration_since(Instant::now()), || {
-                self.ways.get(who).is_some_and(|(_, to)| there(to))
-                    && !self.ways.iter().any(|(from, _)| there(from))
+                let mine = self
+                    .ways
+                    .get(who)
+                    .is_some_and(|(from, to)| there(to) && !there(from));
+                mine && !self
+                    .ways
+                    .iter()
+                    .enumerate()
+                    .any(|(other, (_, to))| other != who && there(to))
             })
         };
         let source = || self.ways.first().is_some_and(|(from, _)| there(from));
@@ -262,6 +269,13 @@ impl Tally {
     }
 }
 
+impl Tally {
+    /// Whether it was a race at all: where one racer was always first, nothing was decided.
+    pub fn was_close(&self) -> bool {
+        self.wins.iter().filter(|wins| **wins > 0).count() > 1
+    }
+}
+
 /// What all racers were told of one file.
 fn of_lane(told: &[Vec<Told>], lane: usize) -> Vec<Told> {
     told.iter().filter_map(|row| row.get(lane).cloned()).collect()
@@ -283,28 +297,63 @@ pub(super) fn within(patience: Duration, mut holds: impl FnMut() -> bool) -> boo
     }
 }
 
-/// Runs every racer along the whole row on a thread of its own, all from the same moment.
+/// Where racers wait for each other before every file, so that they meet at it also on a busy machine.
+struct Gate {
+    /// How many take part; 0 as long as not all are there to be counted.
+    racers: AtomicUsize,
+    arrived: AtomicUsize,
+}
+
+impl Gate {
+    /// Waits until everybody has arrived so often. A racer whose storage hangs is not waited for: the file then tells
+    /// nothing, and its question ends by its limit of time.
+    fn pass(&self, times: usize) {
+        const BRISK: Duration = Duration::from_millis(5);
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let begun = Instant::now();
+        loop {
+            let racers = self.racers.load(Ordering::Acquire);
+            if racers > 0 && self.arrived.load(Ordering::Acquire) >= racers * times {
+                return;
+            }
+            match begun.elapsed() {
+                waited if waited < BRISK => std::thread::yield_now(),
+                waited if waited < PATIENCE => std::thread::sleep(Duration::from_micros(200)),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Runs every racer along the whole row on a thread of its own.
 fn chase<T: Send>(
     racers: usize,
     lanes: usize,
     run: impl Fn(usize, usize) -> T + Sync,
 ) -> io::Result<Vec<Vec<T>>> {
-    let go = AtomicBool::new(false);
+    let gate = Gate {
+        racers: AtomicUsize::new(0),
+        arrived: AtomicUsize::new(0),
+    };
     std::thread::scope(|scope| {
         let spawn = |racer: usize| {
-            let (go, run) = (&go, &run);
+            let (gate, run) = (&gate, &run);
             let body = move || {
-                while !go.load(Ordering::Acquire) {
-                    std::thread::yield_now();
+                let mut told = Vec::with_capacity(lanes);
+                for lane in 0..lanes {
+                    gate.arrived.fetch_add(1, Ordering::AcqRel);
+                    gate.pass(lane + 1);
+                    told.push(run(racer, lane));
                 }
-                (0..lanes).map(|lane| run(racer, lane)).collect::<Vec<T>>()
+                told
             };
             std::thread::Builder::new()
                 .name("probe".into())
                 .spawn_scoped(scope, body)
         };
         let running: Vec<_> = (0..racers).map(spawn).collect();
-        go.store(true, Ordering::Release);
+        let started = running.iter().filter(|racer| racer.is_ok()).count();
+        gate.racers.store(started, Ordering::Release);
         running
             .into_iter()
             .map(|racer| {

@@ -17,10 +17,12 @@ pub struct Reads {
     pub replaced: usize,
     /// How often it was read.
     pub reads: usize,
-    /// Errors that were gone at the second look (contract §6: a reader looks again).
+    /// Errors at the first look (contract §6: a reader looks again).
     pub gaps: BTreeMap<String, usize>,
     /// There was nothing, also after several looks.
     pub nothing: usize,
+    /// It could not be read, also after several looks; what is not read is not believed to be missing.
+    pub unreadable: usize,
     /// Neither the old nor the new content, but parts.
     pub mixed: usize,
     /// An older content after a newer one.
@@ -38,20 +40,25 @@ pub struct Handover {
     pub old: usize,
     /// The taker found no record, also after several looks.
     pub nothing: usize,
+    /// The taker could not read the record, also after several looks: the message waits.
+    pub unreadable: usize,
     /// The taker could not take the message.
     pub refused: usize,
-    /// Errors that were gone at the second look.
+    /// Errors at the first look.
     pub gaps: BTreeMap<String, usize>,
     /// The longest time until the taker had it, in milliseconds.
     pub slowest: u128,
 }
 
 /// Pauses before a look is repeated.
-const AGAIN: [Duration; 3] = [
+const AGAIN: [Duration; 4] = [
     Duration::from_millis(10),
     Duration::from_millis(50),
     Duration::from_millis(250),
+    Duration::from_millis(1000), // mounts remember names for a second
 ];
+/// All those pauses, and some time to read.
+const LOOKED: Duration = Duration::from_secs(3);
 /// How long a renamed file may take to be seen by who takes it.
 const TAKEN: Duration = Duration::from_secs(5);
 /// The writer goes on.
@@ -69,22 +76,32 @@ pub fn replaced(storage: &dyn Storage, folders: &[PathBuf], names: &Names, size:
     let name = names.next();
     let target = litter.path(ours.join(&name));
     storage.create_new(&target, &content(0))?;
-    let (last, ready) = (AtomicUsize::new(NOT_YET), AtomicUsize::new(0));
+    let signs = Signs {
+        last: AtomicUsize::new(NOT_YET),
+        ready: AtomicUsize::new(0),
+        looking_again: AtomicUsize::new(0),
+        found_nothing: AtomicUsize::new(0),
+    };
     let mut sum = Reads::default();
     let mut written = Ok(());
     std::thread::scope(|scope| {
         let spawn = |folder: &PathBuf| {
             let path = folder.join(&name);
-            let (last, ready) = (&last, &ready);
+            let signs = &signs;
             std::thread::Builder::new()
                 .name("probe".into())
-                .spawn_scoped(scope, move || read_on(storage, &path, last, ready, size.settle))
+                .spawn_scoped(scope, move || read_on(storage, &path, signs, size.settle))
         };
         let readers: Vec<_> = folders.iter().map(spawn).collect();
         let running = readers.iter().filter(|reader| reader.is_ok()).count();
-        within(size.settle, || ready.load(Ordering::Acquire) >= running);
+        within(size.settle, || signs.ready.load(Ordering::Acquire) >= running);
         let begun = Instant::now();
         while written.is_ok() && sum.replaced < size.files && begun.elapsed() < size.time {
+            // Whoever looks again meets the replacement that hid the file from it, and no other.
+            within(LOOKED, || signs.looking_again.load(Ordering::Acquire) == 0);
+            if signs.found_nothing.load(Ordering::Acquire) > 0 {
+                break;
+            }
             let tmp = litter.path(ours.join(names.next()));
             sum.replaced += 1;
             written = storage
@@ -92,7 +109,7 @@ pub fn replaced(storage: &dyn Storage, folders: &[PathBuf], names: &Names, size:
                 .and_then(|()| storage.rename(&tmp, &target));
         }
         let final_one = if written.is_ok() { sum.replaced } else { 0 };
-        last.store(final_one, Ordering::Release);
+        signs.last.store(final_one, Ordering::Release);
         for reader in readers {
             if let Ok(Ok((reads, newest))) = reader.map(|reader| reader.join()) {
                 sum.add(reads);
@@ -107,6 +124,7 @@ impl Reads {
     fn add(&mut self, other: Self) {
         self.reads += other.reads;
         self.nothing += other.nothing;
+        self.unreadable += other.unreadable;
         self.mixed += other.mixed;
         self.backward += other.backward;
         for (error, count) in other.gaps {
@@ -115,22 +133,32 @@ impl Reads {
     }
 }
 
+/// What readers and writer tell each other.
+struct Signs {
+    /// The last content, once it is written.
+    last: AtomicUsize,
+    /// Readers that have begun.
+    ready: AtomicUsize,
+    /// Readers that found nothing and look again.
+    looking_again: AtomicUsize,
+    /// Readers that found nothing however often they looked: there is no more to show.
+    found_nothing: AtomicUsize,
+}
+
 /// One reader; also the newest content that it saw.
-fn read_on(
-    storage: &dyn Storage,
-    path: &Path,
-    last: &AtomicUsize,
-    ready: &AtomicUsize,
-    settle: Duration,
-) -> (Reads, Option<usize>) {
+fn read_on(storage: &dyn Storage, path: &Path, signs: &Signs, settle: Duration) -> (Reads, Option<usize>) {
     let mut reads = Reads::default();
     let mut newest = None;
     let mut end = None;
     loop {
-        let last = last.load(Ordering::Acquire);
-        match read_again(storage, path, &mut reads.gaps) {
-            None => reads.nothing += 1,
-            Some(bytes) => match version(&bytes) {
+        let last = signs.last.load(Ordering::Acquire);
+        match read_again(storage, path, &mut reads.gaps, &signs.looking_again) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                reads.nothing += 1;
+                signs.found_nothing.fetch_add(1, Ordering::Release);
+            }
+            Err(_) => reads.unreadable += 1,
+            Ok(bytes) => match version(&bytes) {
                 None => reads.mixed += 1,
                 Some(seen) => {
                     reads.backward += usize::from(newest.is_some_and(|newest| seen < newest));
@@ -139,7 +167,7 @@ fn read_on(
             },
         }
         if reads.reads == 0 {
-            ready.fetch_add(1, Ordering::Release);
+            signs.ready.fetch_add(1, Ordering::Release);
         }
         reads.reads += 1;
         if last != NOT_YET {
@@ -155,25 +183,33 @@ fn read_on(
 }
 
 /// Reads, and looks again when there is nothing.
-fn read_again(storage: &dyn Storage, path: &Path, gaps: &mut BTreeMap<String, usize>) -> Option<Vec<u8>> {
+fn read_again(
+    storage: &dyn Storage,
+    path: &Path,
+    gaps: &mut BTreeMap<String, usize>,
+    looking_again: &AtomicUsize,
+) -> io::Result<Vec<u8>> {
     let mut first = None;
+    let mut last = Err(io::ErrorKind::NotFound.into());
     for pause in std::iter::once(Duration::ZERO).chain(AGAIN) {
         if !pause.is_zero() {
             std::thread::sleep(pause);
         }
-        match storage.read(path) {
-            Ok(bytes) => {
-                if let Some(error) = first {
-                    *gaps.entry(error).or_default() += 1;
-                }
-                return Some(bytes);
+        last = storage.read(path);
+        match &last {
+            Ok(_) => break,
+            Err(error) if first.is_none() => {
+                first = Some(error.to_string());
+                looking_again.fetch_add(1, Ordering::Release);
             }
-            Err(error) => {
-                first.get_or_insert_with(|| error.to_string());
-            }
+            Err(_) => {}
         }
     }
-    None
+    if let Some(error) = first {
+        looking_again.fetch_sub(1, Ordering::Release);
+        *gaps.entry(error).or_default() += 1;
+    }
+    last
 }
 
 fn content(version: usize) -> Vec<u8> {
@@ -226,9 +262,10 @@ pub fn handed_over(
             break;
         }
         sum.slowest = sum.slowest.max(released.elapsed().as_millis());
-        match read_again(storage, &taker.join(&record), &mut sum.gaps) {
-            None => sum.nothing += 1,
-            Some(bytes) => sum.old += usize::from(version(&bytes) != Some(sum.rounds)),
+        match read_again(storage, &taker.join(&record), &mut sum.gaps, &AtomicUsize::new(0)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => sum.nothing += 1,
+            Err(_) => sum.unreadable += 1,
+            Ok(bytes) => sum.old += usize::from(version(&bytes) != Some(sum.rounds)),
         }
         hands.reverse();
     }

@@ -126,6 +126,7 @@ pub fn stamps(folder: &Path) -> Result<Stamps> {
         ahead: false,
         whole_seconds: true,
     };
+    let mut all = Vec::new();
     for _ in 0..3 {
         let before = SystemTime::now();
         let (trial, file) = Trial::new(folder)?;
@@ -139,12 +140,20 @@ pub fn stamps(folder: &Path) -> Result<Stamps> {
         let stamp = meta
             .modified()
             .map_err(DiskError::when("read the time of", &trial.path))?;
+        all.push((before, stamp, after));
+        std::thread::sleep(Duration::from_millis(7));
+    }
+    // What is cut to whole seconds seems up to a second old.
+    let cut = Duration::from_secs(worst.whole_seconds.into());
+    for (before, stamp, after) in all {
         let ahead = stamp.duration_since(after).unwrap_or_default();
-        let behind = before.duration_since(stamp).unwrap_or_default();
+        let behind = before
+            .duration_since(stamp)
+            .unwrap_or_default()
+            .saturating_sub(cut);
         if ahead.max(behind) > worst.off {
             (worst.off, worst.ahead) = (ahead.max(behind), ahead > behind);
         }
-        std::thread::sleep(Duration::from_millis(7));
     }
     Ok(worst)
 }

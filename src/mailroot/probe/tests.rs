@@ -166,7 +166,7 @@ fn a_storage_that_lies_is_caught_and_forbids_a_start() {
         (Lie::Loses, Question::ClaimInQueue, "vanished"),
         (Lie::Overwrites, Question::Create, "doubled"),
         (Lie::InPlace, Question::Replace, "mixed"),
-        (Lie::Gap(400), Question::Replace, "nothing"),
+        (Lie::Gap(1800), Question::Replace, "nothing"),
     ] {
         let (_dir, folders, _) = made();
         let ground = ground(Lying::storage(lie), &folders, None);
