@@ -453,7 +453,7 @@ fn without_notifications_the_scan_is_enough() {
     let pickup = scene.place.root().join("Pickup");
     fs::rename(&pickup, scene.place.root().join("Pickup.old")).unwrap();
     wait_until("the missing folder is told", Duration::from_secs(60), || {
-        scene.place.log().contains("Pickup cannot be listed")
+        scene.place.log().contains("nothing is taken from Pickup")
     });
     fs::create_dir(&pickup).unwrap();
     scene.place.put("after.eml", simple("after"));

@@ -21,6 +21,7 @@ pub use place::Place;
 pub use run::Start;
 
 use crate::config::{Config, LogFormat};
+use crate::engine::trial;
 use crate::mail::Address;
 use crate::pickup::{Completeness, Malformed, Submission};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -94,6 +95,10 @@ pub fn dispatch(
             domain,
             peer,
         } => check::check(targets, &domain, peer.as_deref(), place, parts, out, err),
+        Verb::Trial { files } => {
+            trial::read_all(&files);
+            Exit::Ok
+        }
     }
 }
 
@@ -227,6 +232,13 @@ Exit codes for files: 0 all would be taken, 65 some would not, 66 some cannot be
         /// The same mailroot through another mount: try what several machines need of the storage
         #[arg(long, value_name = "DIR2")]
         peer: Option<PathBuf>,
+    },
+
+    /// Read files and say nothing: a service tries so whether a message takes its reader down
+    #[command(hide = true)]
+    Trial {
+        /// Message files
+        files: Vec<PathBuf>,
     },
 
     /// Make the folders, and a mailroot.toml that explains every setting

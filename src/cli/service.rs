@@ -5,7 +5,7 @@
 use super::check::{Lookup, mx_elsewhere, storage_in_words};
 use super::{Exit, Joined, Parts, Start};
 use crate::config::Config;
-use crate::engine::{Ending, Engine, Mode};
+use crate::engine::{Ending, Engine, Mode, trial};
 use crate::mailroot::probe::{self, Storage};
 use crate::stop::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -43,6 +43,9 @@ fn with_engine(start: Start, mode: Mode, until: impl FnOnce(&Engine)) -> Result<
         error!(%error, "cannot take signals");
         Exit::System
     })?;
+    if let Ok(program) = std::env::current_exe() {
+        trial::set_program(program);
+    }
     let config = start.loaded.config.clone();
     info!(
         version = env!("CARGO_PKG_VERSION"),

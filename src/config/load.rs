@@ -73,7 +73,7 @@ impl Config {
     pub fn load(dir: &Path, config_file: Option<&Path>) -> Result<Self, ConfigError> {
         let loaded = Loaded::read(dir, config_file)?;
         for warning in &loaded.warnings {
-            tracing::warn!(target: crate::log::EACH, "{warning}");
+            tracing::warn!("{warning}");
         }
         Ok(loaded.config)
     }

@@ -6,10 +6,11 @@
 use super::job::{Job, Material, Source, read_source};
 use super::shared::{Settings, Shared};
 use super::undelivered;
+use crate::badmail::Reason;
 use crate::mail::MessageId;
 use crate::mailroot::evidence::{self, Looked, Writers, open_plain};
 use crate::mailroot::spool::mtime_nanos;
-use crate::pickup::Completeness;
+use crate::pickup::{Completeness, Submission};
 use crate::queue::record::Record;
 use std::fs::{File, Metadata};
 use std::sync::Arc;
@@ -24,6 +25,19 @@ pub enum Admitted {
     Gone,
     /// Not now; it was released.
     Later(Duration),
+    /// It is a report, and the message that it is about is not done with it; it was released.
+    WaitsForParent,
+}
+
+/// How a claimed file came to be in Queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It lay there.
+    Queue,
+    /// It lay there, and an operator touched it: tried now, whatever the schedule says.
+    Touched,
+    /// We have just put it: a report.
+    OwnReport,
 }
 
 /// Puts `Queue/ID@NODE.EML` in hand: ours by name, entered in `in_hand`, its ENV read by the caller.
@@ -33,11 +47,12 @@ pub fn admit(
     id: MessageId,
     file: String,
     record: Option<Record>,
-    forced: bool,
+    origin: Origin,
 ) -> Admitted {
     let path = shared.spool.taken(id);
     // Nobody has been told anything: judged complete again, as in Pickup.
     if record.is_none()
+        && origin != Origin::OwnReport
         && let Looked::File(candidate) = evidence::look(&path)
         && matches!(candidate.writers, Writers::Some | Writers::Locked)
     {
@@ -70,7 +85,8 @@ pub fn admit(
         let _ = shared.spool.remove(id);
         return Admitted::Gone;
     }
-    let rules = if record.is_some() {
+    // A report of ours may be longer than what others may send.
+    let rules = if record.is_some() || origin == Origin::OwnReport {
         &settings.rules_again
     } else {
         &settings.rules
@@ -107,6 +123,13 @@ pub fn admit(
     };
     match submission {
         Ok(submission) => {
+            if record.is_none()
+                && origin != Origin::OwnReport
+                && must_wait_for_parent(shared, id, &submission)
+            {
+                let _ = shared.spool.release(id);
+                return Admitted::WaitsForParent;
+            }
             let file_time = mtime_nanos(&meta);
             Admitted::Job(Job::new(
                 shared,
@@ -119,19 +142,29 @@ pub fn admit(
                     transcoded,
                     submission,
                     record,
-                    forced,
+                    forced: origin == Origin::Touched,
                 },
             ))
         }
         Err(malformed) => {
-            if let Err(error) = undelivered::bury_unread(shared, id, &file, &source, Ok(&malformed), "") {
-                warn!(%id, %error, "it cannot be put into Badmail now");
+            if let Err(error) =
+                undelivered::bury_unread(shared, id, &file, &source, Reason::Malformed(&malformed), "")
+            {
                 shared.distrust(&error);
+                shared.badmail.failed(&error);
                 return later(shared, id);
             }
             Admitted::Gone
         }
     }
+}
+
+/// Whether this is a report that was left between its put and its parent's record. An unreadable disk says nothing.
+fn must_wait_for_parent(shared: &Shared, id: MessageId, submission: &Submission) -> bool {
+    let envelope = &submission.envelope;
+    let parent = undelivered::parent_of(envelope.sender.as_ref(), envelope.envid.as_deref());
+    parent
+        .is_some_and(|parent| parent != id.ulid && undelivered::is_still_owed(shared, parent).unwrap_or(true))
 }
 
 /// Whether its writer may still have something to add.

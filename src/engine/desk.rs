@@ -123,8 +123,8 @@ fn deposit(shared: &Shared, part: &Part) -> Outcome {
     let settings = shared.settings();
     let config = &settings.config;
     let job = &part.job;
-    if !job.is_ours(shared) {
-        return Outcome::deferred(EnhancedStatus::new(4, 3, 0), "no longer ours");
+    if let Err(outcome) = settle::may_send(shared, job) {
+        return outcome;
     }
     let envelope = {
         let record = &lock(&job.state).record;

@@ -431,6 +431,9 @@ fn plan(settings: &Settings, job: &Job) -> Vec<(Way, Vec<usize>)> {
     let config = &settings.config;
     let mut state = lock(&job.state);
     let record = &mut state.record;
+    if (job.owed_before && record.owes()) || record.crashes >= settle::MAX_CRASHES {
+        return Vec::new(); // first what is due from the last attempt
+    }
     let hops = job.submission.hops;
     let mut local = Vec::new();
     let mut remote: Vec<(Arc<Destination>, Vec<usize>)> = Vec::new();

@@ -35,7 +35,8 @@ pub fn run(shared: &Shared, wake: &Receiver<()>) {
 
 /// One sync and what it allows; returns whether it failed.
 fn flush_once(shared: &Shared, failed_before: bool) -> bool {
-    if !shared.flush_due.swap(false, Ordering::SeqCst) {
+    // After a failed sync the next one proves nothing; mender proves the disk, and wakes us.
+    if shared.trust.is_lost() || !shared.flush_due.swap(false, Ordering::SeqCst) {
         return failed_before;
     }
     let remains = std::mem::take(&mut *lock(&shared.removed));
@@ -46,7 +47,9 @@ fn flush_once(shared: &Shared, failed_before: bool) -> bool {
         shared.distrust(&error);
         lock(&shared.removed).extend(remains);
         shared.flush_due.store(true, Ordering::SeqCst);
-        let _ = shared.flush_wake.try_send(());
+        if !shared.trust.is_lost() {
+            let _ = shared.flush_wake.try_send(()); // a folder that is missing, or an interruption
+        }
         return true;
     }
     for id in remains {

@@ -3,8 +3,8 @@
 //! Reads and writes: `Status/nodes`. Thread: heart. Not here: what is done with a dead node's claims (keeper).
 
 use super::shared::{Mode, Shared, lock};
-use crate::mailroot::NodeName;
 use crate::mailroot::node::{self, Node};
+use crate::mailroot::{NodeName, Result as DiskResult};
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,14 +46,12 @@ impl Pulse {
         monotonic.elapsed().max(wall.elapsed().unwrap_or(Duration::ZERO))
     }
 
-    /// Notes a heartbeat; `true` when it came too late for what was in hand.
-    fn beat(&self) -> bool {
-        let late = !self.is_fresh();
-        if late {
+    /// Notes a heartbeat; when it came too late, what was in hand is lost.
+    fn beat(&self) {
+        if !self.is_fresh() {
             self.epoch.fetch_add(1, Ordering::SeqCst);
         }
         *lock(&self.last) = (Instant::now(), SystemTime::now());
-        late
     }
 }
 
@@ -88,7 +86,18 @@ pub fn run(shared: &Shared, presence: &mut Node) {
             }
             return;
         }
-        match presence.beat() {
+        let mut late = !shared.pulse.is_fresh();
+        let mut beat = if late {
+            begin_anew(shared, presence)
+        } else {
+            presence.beat()
+        };
+        // The storage may have kept that write for longer than half a lease.
+        if beat.is_ok() && !late && !shared.pulse.is_fresh() {
+            late = true;
+            beat = begin_anew(shared, presence);
+        }
+        match beat {
             Err(error) => {
                 if !failing {
                     warn!(%error, "no heartbeat: sending stops when half a lease has passed");
@@ -103,12 +112,21 @@ pub fn run(shared: &Shared, presence: &mut Node) {
             }
             Ok(()) => {}
         }
-        let late = shared.pulse.beat();
-        if late {
-            warn!("this node missed its own heartbeat; what it had in hand is taken up anew");
-        }
+        shared.pulse.beat();
         judge(shared, &nodes, &mut watched, late);
     }
+}
+
+/// We have missed our own heartbeat: others may have judged us dead and be about to take what bears our name. So what
+/// we claim from now on bears another one, and what we had is taken over like a peer's.
+fn begin_anew(shared: &Shared, presence: &mut Node) -> DiskResult<()> {
+    let host = shared.settings().config.server.hostname.clone();
+    let former = shared.spool.node();
+    let name = NodeName::generate(&host);
+    *presence = Node::enter(&shared.spool.folders().status, name.clone(), &host)?;
+    warn!(%former, now = %name, "this node missed its own heartbeat; it goes on under a new name, and what it had in hand is taken up anew");
+    shared.rename_node(name);
+    Ok(())
 }
 
 /// One look at every other node. `anew`: we were frozen or have just started, earlier looks do not count.
@@ -120,7 +138,8 @@ fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeNam
     names.extend(lock(&shared.claimants).iter().cloned());
     names.sort();
     names.dedup();
-    names.retain(|name| name != shared.spool.node());
+    let own = shared.spool.node();
+    names.retain(|name| *name != own);
     watched.retain(|name, _| names.contains(name));
     for name in names {
         let text = node::heartbeat_text(nodes, &name);
@@ -140,6 +159,7 @@ fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeNam
         entry.text = text;
         if (gone || entry.unchanged >= looks) && lock(&shared.dead).insert(name.clone()) {
             info!(node = %name, "a node has ended without saying so; its messages are taken over");
+            shared.be_careful();
             shared.poke_keeper();
         }
     }

@@ -5,11 +5,12 @@
 
 use super::dispatch::Event;
 use super::look::{Glance, Look, look};
-use super::shared::{Mode, Settings, Shared};
+use super::shared::{Mode, Settings, Shared, lock};
 use super::sightings::{Sightings, Why};
+use crate::mailroot::DiskError;
 use crate::mailroot::evidence;
-use crate::mailroot::watch::{Happened, Hints};
-use crossbeam_channel::{Receiver, select};
+use crate::mailroot::watch::{Happened, Hints, Watcher};
+use crossbeam_channel::{bounded, select};
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -21,11 +22,13 @@ use tracing::error;
 
 /// Files looked at together; the first of them are on their way while the next are read.
 const BATCH: usize = 64;
+/// How long the first listing waits for heart's first look at other nodes.
+const FIRST_VERDICT: Duration = Duration::from_secs(1);
 /// Beyond the processors: so many large files may be read while others go on.
 const SPARE_READERS: usize = 2;
 
 /// Takes files until the end.
-pub fn run(shared: &Arc<Shared>, hints: &Hints, wake: &Receiver<()>) {
+pub fn run(shared: &Arc<Shared>) {
     let threads = std::thread::available_parallelism().map_or(2, usize::from) + SPARE_READERS;
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
@@ -37,14 +40,22 @@ pub fn run(shared: &Arc<Shared>, hints: &Hints, wake: &Receiver<()>) {
         Err(error) => return error!(%error, "cannot start the threads that read Pickup"),
     };
     let shared_storage = evidence::is_shared_storage(&shared.spool.folders().pickup);
+    let (poke, wake) = bounded(1);
+    let hints = Arc::new(Hints::default());
     let mut intake = Intake {
         shared,
+        watch: Watcher::start(&shared.spool.folders().pickup, Arc::clone(&hints), poke),
         pool,
         shared_storage,
         sightings: Sightings::default(),
         next_scan: Instant::now(),
         listed: false,
     };
+    // Whether a process has died here decides how files are read.
+    let begun = Instant::now();
+    while lock(&shared.judged).is_none() && begun.elapsed() < FIRST_VERDICT && !shared.stop.is_set() {
+        std::thread::sleep(Duration::from_micros(500));
+    }
     loop {
         let hinted = hints.take();
         let due = intake.next_scan <= Instant::now();
@@ -63,6 +74,7 @@ pub fn run(shared: &Arc<Shared>, hints: &Hints, wake: &Receiver<()>) {
 
 struct Intake<'a> {
     shared: &'a Arc<Shared>,
+    watch: Watcher,
     pool: rayon::ThreadPool,
     /// The lease says nothing about writers on other machines.
     shared_storage: bool,
@@ -95,16 +107,19 @@ impl Intake<'_> {
     /// The truth: every name in the folder. Takes them in batches while it lists. `false` when it was cut short.
     fn scan(&mut self) -> bool {
         let folder = self.shared.spool.folders().pickup.clone();
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => {
-                self.sightings.folder_is_back(&folder);
-                entries
-            }
-            Err(error) => {
-                self.sightings.folder_is_gone(&folder, &error);
-                return true;
-            }
-        };
+        let listed = std::fs::read_dir(&folder).map_err(DiskError::when("list", &folder));
+        let entries =
+            match listed.and_then(|entries| self.shared.spool.claims_are_possible().map(|()| entries)) {
+                Ok(entries) => {
+                    self.sightings.folder_is_back(&folder);
+                    self.watch.follow();
+                    entries
+                }
+                Err(error) => {
+                    self.sightings.folder_is_gone(&error);
+                    return true;
+                }
+            };
         self.sightings.begin_scan();
         let mut batch = Vec::with_capacity(BATCH);
         for entry in entries.flatten() {
@@ -140,6 +155,10 @@ impl Intake<'_> {
         }
         while !glances.is_empty() {
             if !self.wait_for_room() {
+                return;
+            }
+            if let Err(error) = self.shared.spool.claims_are_possible() {
+                self.sightings.folder_is_gone(&error);
                 return;
             }
             let room = self.shared.in_hand.room().min(glances.len()).max(1);
@@ -202,9 +221,9 @@ impl Intake<'_> {
     /// For drain: nothing is left here, or only what waits for its grace.
     fn note_idle(&mut self, scanned: bool) {
         if self.shared.mode == Mode::Drain {
-            self.shared
-                .pickup_waiting
-                .store(self.sightings.waiting() > 0, Ordering::SeqCst);
+            // Of a Pickup that cannot be listed nobody may think that it is empty.
+            let waiting = self.sightings.waiting() > 0 || self.sightings.is_folder_gone();
+            self.shared.pickup_waiting.store(waiting, Ordering::SeqCst);
             self.listed |= scanned;
             self.shared
                 .pickup_idle

@@ -2,6 +2,7 @@
 
 use super::shared::{Settings, Shared, lock};
 use crate::clock::Millis;
+use crate::mail::id::Ulid;
 use crate::mail::{MessageId, Outcome, ReadAt};
 use crate::mailroot::spool::ClaimState;
 use crate::pickup::Submission;
@@ -33,6 +34,8 @@ pub struct Job {
     pub epoch: u64,
     /// An operator touched it: every open recipient is tried, whatever the schedule says.
     pub forced: bool,
+    /// A DSN was due when it was taken up: whoever had it before may have put that one.
+    pub owed_before: bool,
     /// Parts of the present attempt that are not settled.
     pub parts_left: AtomicUsize,
     /// What changes.
@@ -66,6 +69,18 @@ pub struct JobState {
     pub has_remains: bool,
     /// The message file has been synced.
     pub durable: bool,
+    /// Syncing the message file failed: its pages may pass for clean and be lost all the same.
+    pub doubtful: bool,
+    /// An outcome that is final could not be recorded yet: nothing more is sent until it is.
+    pub unsaved: bool,
+    /// It waits for something to be set free, not for the time: its domain, or room in Badmail.
+    pub held: bool,
+    /// It lies in Badmail: only its removal is left.
+    pub buried: bool,
+    /// A DSN of it may lie in Queue though its put reported an error.
+    pub report_tried: bool,
+    /// Its DSNs, put and in hand. They go when what follows from them stands on the disk.
+    pub reports: Vec<Arc<Job>>,
     /// Not to be taken up again before this time: its destination is slow and others need the room.
     pub parked: Millis,
 }
@@ -122,6 +137,8 @@ pub struct Released {
     pub forced: bool,
     /// It was let go of before anything was tried.
     pub untried: bool,
+    /// It is a report of ours on this message.
+    pub parent: Option<Ulid>,
 }
 
 /// Where the bytes are.
@@ -206,6 +223,7 @@ impl Job {
             let envelope = std::mem::take(&mut submission.envelope);
             Record::new(id, file, id.arrived_ms(), file_time, envelope)
         });
+        let owed_before = record.owes();
         let config = &settings.config;
         let stamps = stamps(
             id,
@@ -221,11 +239,13 @@ impl Job {
             stamps,
             epoch: shared.pulse.epoch(),
             forced,
+            owed_before,
             parts_left: AtomicUsize::new(0),
             state: Mutex::new(JobState {
                 record: Record {
                     id,
                     file_time,
+                    crashes: record.crashes.max(shared.crashes(id.ulid)),
                     ..record
                 },
                 version: 1,
@@ -234,6 +254,12 @@ impl Job {
                 rtr: String::new(),
                 has_remains,
                 durable: has_record, // a record is put after the bytes were synced, never before
+                doubtful: false,
+                unsaved: false,
+                held: false,
+                buried: false,
+                report_tried: false,
+                reports: Vec::new(),
                 parked: 0,
             }),
             saved: Mutex::default(),

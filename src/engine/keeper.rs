@@ -4,21 +4,19 @@
 //! removal of what is worthless). Thread: keeper, and rayon for the records of a first scan. Not here: when a message
 //! is due (queue/schedule), sending (dispatch).
 
-use super::admit::{Admitted, admit};
+use super::admit::{Admitted, Origin, admit};
 use super::dispatch::Event;
 use super::job::Released;
 use super::listing::{HalfClaim, Listing};
 use super::orphans::Orphans;
 use super::shared::{Mode, Settings, Shared, lock};
-use super::{takeover, undelivered};
-use crate::clock;
-use crate::clock::Millis;
+use super::waiting::{Waiting, differs, first_sight, parse};
+use super::{takeover, trial, undelivered};
+use crate::badmail::Reason;
+use crate::clock::{self, Millis, Steady};
+use crate::mail::MessageId;
 use crate::mail::id::Ulid;
-use crate::mail::{EnhancedStatus, MessageId};
 use crate::mailroot::{DiskError, NodeName, prune};
-use crate::queue::record::Record;
-use crate::queue::{State, env};
-use crate::route::Route;
 use crossbeam_channel::{Receiver, select};
 use rayon::prelude::*;
 use std::cmp::Reverse;
@@ -29,10 +27,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 
-/// "Its time is no longer the one that ENV remembers, give or take two seconds": some storage keeps whole seconds.
-const TOUCH_TOLERANCE: i128 = 2_000_000_000;
-/// What dispatch gives to whom waits for its domain.
-const ON_HOLD: EnhancedStatus = EnhancedStatus::new(4, 3, 2);
+/// How soon it is looked again whether the message that a report is about is done with it.
+const FOR_PARENT: Duration = Duration::from_millis(500);
+/// A drain waits for that no longer than this.
+const DRAIN_FOR_PARENT: Duration = Duration::from_secs(10);
 /// How often Badmail is looked at for what is too old or too much.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// A listing may take this share of the time: the next one waits so many times as long as the last one took.
@@ -53,9 +51,15 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         half_claimants: HashSet::new(),
         attempted: HashSet::new(),
         next_prune: Instant::now(),
+        steady: Steady::default(),
+        begun: Instant::now(),
+        for_parents: HashSet::new(),
     };
     let mut next_scan = Instant::now();
     loop {
+        if keeper.clock_was_set() {
+            next_scan = Instant::now();
+        }
         if next_scan <= Instant::now() {
             let began = Instant::now();
             keeper.scan();
@@ -76,18 +80,6 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
     }
 }
 
-/// What is known of a waiting message.
-#[derive(Clone, Copy)]
-struct Waiting {
-    life: u32,
-    due: Millis,
-    /// Of the message file, as ENV remembers it; 0 when there is no ENV.
-    file_time: i128,
-    held: bool,
-    /// It was touched: the schedule does not count.
-    forced: bool,
-}
-
 struct Keeper<'a> {
     shared: &'a Arc<Shared>,
     waiting: HashMap<Ulid, Waiting>,
@@ -105,6 +97,10 @@ struct Keeper<'a> {
     /// Messages that a drain has attempted: not again in this run.
     attempted: HashSet<Ulid>,
     next_prune: Instant,
+    steady: Steady,
+    begun: Instant,
+    /// Reports that a drain waits for.
+    for_parents: HashSet<Ulid>,
 }
 
 impl Keeper<'_> {
@@ -118,7 +114,8 @@ impl Keeper<'_> {
         };
         let finished = takeover::finish_half_claims(self.shared, half_claims, &dead, &mut self.failed);
         let taken = takeover::take_over(self.shared, &listing, &dead, &finished.stuck);
-        self.unlisted = finished.any || taken;
+        self.shared.condemn(&trial::guilty(self.shared, &taken));
+        self.unlisted = finished.any || !taken.is_empty();
         if self.unlisted {
             self.shared.poke_keeper(); // what was taken over is listed at once
         }
@@ -127,6 +124,20 @@ impl Keeper<'_> {
         takeover::bury_the_dead(self.shared, &listing, &dead, !self.scanned);
         self.scanned = true;
         self.prune();
+    }
+
+    /// After the wall clock was set, what is known of due times is worth nothing: the records are read again.
+    fn clock_was_set(&mut self) -> bool {
+        let Some(by) = self.steady.was_set() else {
+            return false;
+        };
+        warn!(
+            seconds = by / 1000,
+            "the clock was set; when each message is due is looked up anew"
+        );
+        self.waiting.clear();
+        self.due.clear();
+        true
     }
 
     /// Old Badmail, when settings say so.
@@ -165,7 +176,8 @@ impl Keeper<'_> {
         let listing = Listing::of(&folders.queue)?;
         // On one volume a claim is one step; but this tree may have been copied from where it was not.
         let half_claims = if self.cut_short || takeover::are_apart(&folders.pickup, &folders.queue) {
-            HalfClaim::all(&folders.pickup)
+            self.shared.spool.claims_are_possible()?;
+            HalfClaim::all(&folders.pickup)?
         } else {
             Vec::new()
         };
@@ -178,7 +190,7 @@ impl Keeper<'_> {
         }
         let halves = half_claims.iter().map(|half| &half.node);
         let nodes = nodes.chain(halves.filter(|node| self.half_claimants.contains(node)));
-        *lock(&self.shared.claimants) = nodes.filter(|node| *node != own).cloned().collect();
+        *lock(&self.shared.claimants) = nodes.filter(|node| **node != own).cloned().collect();
         Ok((listing, half_claims))
     }
 
@@ -186,6 +198,7 @@ impl Keeper<'_> {
     fn compare(&mut self, listing: &Listing) {
         let seen: HashSet<Ulid> = listing.waiting.iter().map(|(id, _)| id.ulid).collect();
         self.waiting.retain(|ulid, _| seen.contains(ulid));
+        self.for_parents.retain(|ulid| seen.contains(ulid));
         let mut unknown = Vec::new();
         for (id, file_time) in &listing.waiting {
             if self.shared.in_hand.has(id.ulid) {
@@ -207,7 +220,7 @@ impl Keeper<'_> {
         let (spool, settings) = (&self.shared.spool, self.shared.settings());
         let read: Vec<(MessageId, Waiting)> = unknown
             .par_iter()
-            .map(|(id, file_time)| (*id, first_sight(&settings, spool.read_env(*id), *id, *file_time)))
+            .map(|(id, file_time)| (*id, first_sight(&settings, spool, *id, *file_time)))
             .collect();
         for (id, waiting) in read {
             self.remember(id, waiting);
@@ -224,7 +237,15 @@ impl Keeper<'_> {
         let in_hand = &self.shared.in_hand;
         let is_alive =
             |ulid: Ulid| listing.alive.contains(&ulid) || in_hand.has(ulid) || removed.contains(&ulid);
-        for id in self.orphans.ripe(&listing.remains, is_alive, Instant::now()) {
+        let ripe = self.orphans.ripe(&listing.remains, is_alive, Instant::now());
+        // Whoever removed their message files may have died before he synced that.
+        if !ripe.is_empty()
+            && let Err(error) = self.shared.spool.sync_queue()
+        {
+            self.shared.distrust(&error);
+            return;
+        }
+        for id in ripe {
             match self.shared.spool.sweep(id) {
                 Ok(()) => debug!(%id, "remains of a finished message removed"),
                 Err(error) => warn!(%id, %error, "tried again"),
@@ -248,6 +269,7 @@ impl Keeper<'_> {
             held,
             forced,
             untried,
+            parent,
         } = message;
         self.remember(
             id,
@@ -257,6 +279,7 @@ impl Keeper<'_> {
                 file_time,
                 held,
                 forced: forced && untried,
+                parent,
             },
         );
     }
@@ -289,12 +312,17 @@ impl Keeper<'_> {
                 ulid,
                 life: waiting.life,
             };
+            self.for_parents.remove(&ulid);
             match self.take(&settings, id, waiting) {
                 Taken::Job(job) => jobs.push(job),
                 Taken::Nothing => {}
                 Taken::Later(wait) => {
                     let due = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(60_000).max(100));
-                    if self.shared.mode == Mode::Run {
+                    let is_short = wait == FOR_PARENT && self.begun.elapsed() < DRAIN_FOR_PARENT;
+                    if is_short {
+                        self.for_parents.insert(ulid);
+                    }
+                    if self.shared.mode == Mode::Run || is_short {
                         self.remember(id, Waiting { due, ..waiting });
                     }
                     continue;
@@ -310,8 +338,10 @@ impl Keeper<'_> {
         }
         let nothing_due = self.due.peek().is_none_or(|Reverse((due, _))| *due > now);
         if self.shared.mode == Mode::Drain && self.scanned {
-            let all_seen =
-                self.shared.claimants_judged() && lock(&self.shared.dead).is_empty() && !self.unlisted;
+            let all_seen = self.shared.claimants_judged()
+                && lock(&self.shared.dead).is_empty()
+                && self.for_parents.is_empty()
+                && !self.unlisted;
             self.shared
                 .queue_idle
                 .store(nothing_due && all_seen, Ordering::SeqCst);
@@ -336,6 +366,12 @@ impl Keeper<'_> {
 
     fn claim_and_read(&self, settings: &Settings, id: MessageId, waiting: Waiting) -> Taken {
         let shared = self.shared;
+        // Looked at before the claim, so that it stays where whoever owes it looks for it.
+        if let Some(parent) = waiting.parent.filter(|&parent| parent != id.ulid)
+            && undelivered::is_still_owed(shared, parent).unwrap_or(true)
+        {
+            return Taken::Later(FOR_PARENT);
+        }
         match shared.spool.claim_waiting(id) {
             Ok(true) => {}
             Ok(false) => return Taken::Nothing,
@@ -349,7 +385,10 @@ impl Keeper<'_> {
             Ok(None) => None,
             Ok(Some(bytes)) => match parse(&bytes, id) {
                 Ok(record) => Some(record),
-                Err(why) => return bury_damaged(shared, id, &why),
+                Err(why) => {
+                    let why = Reason::EnvDamaged { why: &why };
+                    return bury_unread(shared, id, &format!("{id}.EML"), why);
+                }
             },
             Err(error) => {
                 warn!(%id, %error, "its record cannot be read now");
@@ -357,12 +396,30 @@ impl Keeper<'_> {
                 return Taken::Later(Duration::from_secs(10));
             }
         };
+        // What a dead node has written may not be on the disk yet, and what follows from it would be.
+        if id.life > 0
+            && let Err(error) = shared.spool.sync_queue()
+        {
+            shared.distrust(&error);
+            let _ = shared.spool.release(id);
+            return Taken::Later(Duration::from_secs(10));
+        }
         let file = record
             .as_ref()
             .map_or_else(|| format!("{id}.EML"), |record| record.file.clone());
-        match admit(shared, settings, id, file, record, waiting.forced) {
+        if shared.is_condemned(id.ulid) {
+            let why = "reading it ends the process";
+            return bury_unread(shared, id, &file, Reason::TwiceCrashed { why });
+        }
+        let origin = if waiting.forced {
+            Origin::Touched
+        } else {
+            Origin::Queue
+        };
+        match admit(shared, settings, id, file, record, origin) {
             Admitted::Job(job) => Taken::Job(job),
             Admitted::Gone => Taken::Nothing,
+            Admitted::WaitsForParent => Taken::Later(FOR_PARENT),
             Admitted::Later(wait) => Taken::Later(wait),
         }
     }
@@ -395,73 +452,7 @@ enum Taken {
     Later(Duration),
 }
 
-fn parse(bytes: &[u8], id: MessageId) -> Result<Record, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
-    let record = env::read(text).map_err(|error| error.to_string())?;
-    if !env::is_valid_for(record.id, id) {
-        return Err(format!("it is the record of another message, {}", record.id));
-    }
-    Ok(record)
-}
-
-/// What a record says of a message that was not known.
-fn first_sight(
-    settings: &Settings,
-    env: crate::mailroot::Result<Option<Vec<u8>>>,
-    id: MessageId,
-    file_time: i128,
-) -> Waiting {
-    let fresh = Waiting {
-        life: id.life,
-        due: 0,
-        file_time: 0,
-        held: false,
-        forced: false,
-    };
-    // What cannot be read or understood now is settled after the claim.
-    let Ok(Some(bytes)) = env else { return fresh };
-    let Ok(record) = parse(&bytes, id) else {
-        return fresh;
-    };
-    let (held, freed) = holds(settings, &record);
-    let forced = freed || differs(record.file_time, file_time);
-    Waiting {
-        due: if forced { 0 } else { record.due().unwrap_or(0) },
-        file_time: record.file_time,
-        held,
-        forced,
-        ..fresh
-    }
-}
-
-/// Whether a recipient waits for its domain to be set free, and whether one such domain has been meanwhile: settings
-/// can change while nothing runs.
-fn holds(settings: &Settings, record: &Record) -> (bool, bool) {
-    let (mut held, mut freed) = (false, false);
-    for entry in record
-        .recipients
-        .iter()
-        .filter(|entry| entry.state == State::Open)
-    {
-        let waits = entry
-            .last
-            .as_ref()
-            .is_some_and(|last| last.outcome.status == ON_HOLD && last.outcome.host.is_none());
-        if waits {
-            match settings.routes.of(&entry.recipient.address) {
-                Route::Remote(to) if to.hold => held = true,
-                _ => freed = true,
-            }
-        }
-    }
-    (held, freed)
-}
-
-fn differs(remembered: i128, seen: i128) -> bool {
-    (remembered - seen).abs() > TOUCH_TOLERANCE
-}
-
-fn bury_damaged(shared: &Shared, id: MessageId, why: &str) -> Taken {
+fn bury_unread(shared: &Shared, id: MessageId, file: &str, why: Reason<'_>) -> Taken {
     let path = shared.spool.taken(id);
     let source = crate::mailroot::evidence::open_plain(&path).and_then(|file| {
         let len = file.metadata()?.len();
@@ -469,11 +460,12 @@ fn bury_damaged(shared: &Shared, id: MessageId, why: &str) -> Taken {
     });
     let buried = source
         .map_err(DiskError::when("read", &path))
-        .and_then(|source| undelivered::bury_unread(shared, id, &format!("{id}.EML"), &source, Err(why), ""));
+        .and_then(|source| undelivered::bury_unread(shared, id, file, &source, why, ""));
     match buried {
         Ok(()) => Taken::Nothing,
         Err(error) => {
-            warn!(%id, %error, "tried again");
+            shared.distrust(&error);
+            shared.badmail.failed(&error);
             let _ = shared.spool.release(id);
             Taken::Later(Duration::from_secs(10))
         }

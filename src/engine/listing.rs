@@ -42,19 +42,19 @@ const MOST_HALF_CLAIMS: usize = 10_000;
 const LATEST_LIFE: u32 = 100;
 
 impl HalfClaim {
-    /// Those that lie in `pickup`; none when it cannot be listed.
+    /// Those that lie in `pickup`. When it cannot be listed nobody may think that there are none: a copy in Queue would
+    /// be sent that can be claimed again.
     ///
     /// Everyone may make such names. What is no file of one name is passed over, and of very many only some are
     /// looked at: those that are finished make room for the next.
-    pub fn all(pickup: &Path) -> Vec<Self> {
-        let Ok(entries) = std::fs::read_dir(pickup) else {
-            return Vec::new();
-        };
+    pub fn all(pickup: &Path) -> Result<Vec<Self>, DiskError> {
+        let cannot = || DiskError::when("list", pickup);
+        let entries = std::fs::read_dir(pickup).map_err(cannot())?;
         let mut nodes: HashSet<NodeName> = HashSet::new();
         let mut is_among_few = |node: &NodeName| {
             nodes.contains(node) || (nodes.len() < MOST_NODES && nodes.insert(node.clone()))
         };
-        let half_claim = |entry: std::fs::DirEntry| {
+        let mut half_claim = |entry: std::fs::DirEntry| {
             let name = entry.file_name();
             let hidden = name.to_str()?.strip_prefix('.')?;
             let QueueName::Taken(id, node) = QueueName::parse(hidden.as_ref())? else {
@@ -65,8 +65,7 @@ impl HalfClaim {
             (is_message && is_among_few(&node)).then_some(Self { path, id, node })
         };
         entries
-            .flatten()
-            .filter_map(half_claim)
+            .filter_map(|entry| entry.map_err(cannot()).map(&mut half_claim).transpose())
             .take(MOST_HALF_CLAIMS)
             .collect()
     }

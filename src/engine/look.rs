@@ -8,15 +8,17 @@ use super::job::{Job, Material, Source, read_source};
 use super::shared::{Settings, Shared};
 use super::sightings::{Print, Why};
 use super::{tell, undelivered};
+use crate::badmail::Reason;
 use crate::mail::MessageId;
 use crate::mailroot::evidence::{self, Candidate, Looked, Writers};
 use crate::mailroot::shown;
 use crate::mailroot::spool::{is_gone, mtime_nanos};
 use crate::pickup::{Malformed, Submission};
 use std::ffi::OsString;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 /// A file to look at.
 pub struct Glance {
@@ -122,28 +124,57 @@ fn read_and_claim(
     if glance.incomplete && unchanged_for.is_some() && waited < grace {
         return Look::Wait(Why::Incomplete(print, grace - waited));
     }
-    let len = candidate.meta.len();
-    let (source, reading) = match Source::open(&candidate.file, len).and_then(|source| {
-        let reading = read_source(&source, &settings.rules)?;
-        Ok((source, reading))
-    }) {
-        Ok(both) => both,
-        // Another node took it while it was read: some storage fails such a read rather than end it.
-        Err(_) if is_gone(&shared.spool.folders().pickup.join(&glance.name)) => return Look::Done,
-        Err(error) => return Look::Wait(Why::Unreadable(error.to_string())),
-    };
-    if is_unfinished(reading.completeness) && waited < grace {
-        return Look::Wait(Why::Incomplete(print, grace - waited));
+    // A process has died here, perhaps of reading a file: what is claimed first counts its lives.
+    if shared.is_careful() {
+        return claim(shared, glance, |id| {
+            match read_whole(settings, &candidate, waited < grace) {
+                Ok(whole) => settle_claim(shared, settings, glance, &candidate, id, whole, evidence),
+                Err(_) => put_back(shared, id),
+            }
+        });
     }
-    let transcoded = reading.transcoded.clone();
-    let submission = reading.when_final();
+    match read_whole(settings, &candidate, waited < grace) {
+        Ok(whole) => claim(shared, glance, |id| {
+            settle_claim(shared, settings, glance, &candidate, id, whole, evidence)
+        }),
+        // Another node took it while it was read: some storage fails such a read rather than end it.
+        Err(Some(_)) if is_gone(&shared.spool.folders().pickup.join(&glance.name)) => Look::Done,
+        Err(Some(error)) => Look::Wait(Why::Unreadable(error.to_string())),
+        Err(None) => Look::Wait(Why::Incomplete(print, grace - waited)),
+    }
+}
+
+/// What a file holds.
+struct Whole {
+    source: Source,
+    transcoded: Option<Arc<[u8]>>,
+    submission: Result<Submission, Malformed>,
+}
+
+/// Reads a file to its end; `None` for one that may still get its rest.
+fn read_whole(
+    settings: &Settings,
+    candidate: &Candidate,
+    may_grow: bool,
+) -> Result<Whole, Option<io::Error>> {
+    let source = Source::open(&candidate.file, candidate.meta.len())?;
+    let reading = read_source(&source, &settings.rules)?;
+    if is_unfinished(reading.completeness) && may_grow {
+        return Err(None);
+    }
+    Ok(Whole {
+        source,
+        transcoded: reading.transcoded.clone(),
+        submission: reading.when_final(),
+    })
+}
+
+/// Arrow 1; what follows is done with the message in hand.
+fn claim(shared: &Shared, glance: &Glance, then: impl FnOnce(MessageId) -> Look) -> Look {
     let id = MessageId::generate();
     shared.in_hand.enter(id.ulid);
-    let claimed = shared.spool.claim_from_pickup(&glance.name, id);
-    let result = match claimed {
-        Ok(true) => settle_claim(
-            shared, settings, glance, &candidate, id, source, transcoded, submission, evidence,
-        ),
+    let result = match shared.spool.claim_from_pickup(&glance.name, id) {
+        Ok(true) => then(id),
         Ok(false) => Look::Done,
         Err(error) => {
             shared.distrust(&error);
@@ -156,18 +187,29 @@ fn read_and_claim(
     result
 }
 
-#[allow(clippy::too_many_arguments)] // the facts of one file, used once
+/// It is judged again as of Queue.
+fn put_back(shared: &Shared, id: MessageId) -> Look {
+    if let Err(error) = shared.spool.release(id) {
+        debug!(%id, %error, "taken up again by the next scan");
+    }
+    shared.poke_keeper();
+    Look::Done
+}
+
 fn settle_claim(
     shared: &Shared,
     settings: &Settings,
     glance: &Glance,
     candidate: &Candidate,
     id: MessageId,
-    source: Source,
-    transcoded: Option<Arc<[u8]>>,
-    submission: Result<Submission, Malformed>,
+    whole: Whole,
     evidence: &str,
 ) -> Look {
+    let Whole {
+        source,
+        transcoded,
+        submission,
+    } = whole;
     let found = candidate
         .found_at(&shared.spool.taken(id))
         .filter(|_| candidate.undisturbed());
@@ -180,13 +222,9 @@ fn settle_claim(
                 Err(error) => Look::Wait(Why::Unclaimable(error.to_string())),
             };
         }
-        // Somebody began to write, or swapped the file, between the look and the claim: judged again as of Queue.
-        debug!(%id, "changed while it was claimed; judged again");
-        if let Err(error) = shared.spool.release(id) {
-            warn!(%id, %error, "taken up again by the next scan");
-        }
-        shared.poke_keeper();
-        return Look::Done;
+        // Somebody began to write, or swapped the file, between the look and the claim.
+        debug!(%id, "changed while it was claimed");
+        return put_back(shared, id);
     };
     let name = shown(&glance.name);
     match submission {
@@ -210,10 +248,10 @@ fn settle_claim(
         Err(malformed) => {
             info!(%id, file = %name, size = candidate.meta.len(), evidence, "taken");
             let ltr = format!("taken from Pickup as {id}, file {name}\n  complete: {evidence}\n");
-            let why = Ok(&malformed);
+            let why = Reason::Malformed(&malformed);
             if let Err(error) = undelivered::bury_unread(shared, id, &name, &source, why, &ltr) {
-                warn!(%id, %error, "it cannot be put into Badmail now; it stays in Queue");
                 shared.distrust(&error);
+                shared.badmail.failed(&error);
                 let _ = shared.spool.release(id);
             }
             Look::Done

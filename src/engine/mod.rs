@@ -4,12 +4,13 @@
 //!
 //! ```text
 //! main       signals, then Stop; SIGHUP → new settings
-//! watch      notify's callback ── names + wake-up ─▶ intake
+//! watch      notify's callback ── names + wake-up ─▶ intake, which follows the folder when it is made again
 //! intake     lists Pickup; a rayon pool looks at, claims and parses a batch ── Event::Jobs ─▶ dispatch
 //! keeper     lists Queue: what is due, what an operator did, what a dead node left ── Event::Jobs ─▶ dispatch
 //! dispatch   owns the destinations: per-destination lines, sessions, which are down; one Event enum, one select!
 //! session-n  one connection each: takes parts from its destination's line, sends, settles
 //! desk-n     Drop, and parts that end without a connection; settles
+//! mender     tries again what the disk did not take; proves a disk that has failed
 //! heart      heartbeat of this node, judge of the others
 //! flush      syncs Queue and Pickup while removals are outstanding, then sweeps what removed messages left
 //! dns        in `dns`, the only async
@@ -30,10 +31,12 @@
 //! Queue, where other nodes can take it.
 
 pub mod admit;
+pub mod aside;
 pub mod desk;
 pub mod dispatch;
 pub mod flush;
 pub mod heart;
+
 pub mod intake;
 pub mod job;
 pub mod keeper;
@@ -47,7 +50,9 @@ pub mod sightings;
 pub mod takeover;
 pub mod tell;
 pub mod told;
+pub mod trial;
 pub mod undelivered;
+pub mod waiting;
 
 pub use shared::{Mode, Settings};
 
@@ -65,6 +70,8 @@ use tracing::{error, info, warn};
 pub const MAX_IN_HAND: usize = 1024;
 /// How long the end may take once it was asked for; what is still on the wire then is left to the next start.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last steps may take beyond that.
+const LAST_STEPS: Duration = Duration::from_secs(2);
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,7 +86,6 @@ pub struct Ending {
 pub struct Engine {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _watch: Option<mailroot::watch::Watch>,
 }
 
 impl Engine {
@@ -102,9 +108,6 @@ impl Engine {
         ignore_lease_breaks();
         raise_file_limit();
 
-        let (wake, wake_line) = bounded(1);
-        let hints = Arc::new(mailroot::watch::Hints::default());
-        let watch = start_watch(&shared, &hints, wake);
         let mut threads = Vec::new();
         let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
@@ -118,7 +121,7 @@ impl Engine {
             "heart",
             Box::new(move || {
                 heart::run(&s, &mut presence);
-                if s.in_hand.is_empty() {
+                if s.in_hand.has_let_go_of_all() {
                     presence.leave();
                 } // else its files stay: they tell the next process at once that this one has ended
             }),
@@ -126,15 +129,16 @@ impl Engine {
         let s = Arc::clone(&shared);
         spawn("flush", Box::new(move || flush::run(&s, &flush_line)));
         let s = Arc::clone(&shared);
+        spawn("mender", Box::new(move || aside::run(&s)));
+        let s = Arc::clone(&shared);
         spawn("dispatch", Box::new(move || dispatch::run(&s, &event_line)));
         let s = Arc::clone(&shared);
         spawn("keeper", Box::new(move || keeper::run(&s, &released_line)));
         let s = Arc::clone(&shared);
-        spawn("intake", Box::new(move || intake::run(&s, &hints, &wake_line)));
+        spawn("intake", Box::new(move || intake::run(&s)));
         Ok(Self {
             shared,
             threads: Mutex::new(threads),
-            _watch: watch,
         })
     }
 
@@ -153,6 +157,28 @@ impl Engine {
     pub fn wait_until_drained(&self) {
         while !self.shared.stop.is_set() && !self.shared.drained() {
             self.shared.progress.wait(Duration::from_millis(20));
+        }
+    }
+
+    /// What is done on the disk when all threads have ended. A storage that hangs does not keep us: what it keeps from
+    /// being done is done by the next start.
+    fn last_steps(&self, deadline: Instant) -> Ending {
+        let (done, wait) = bounded(1);
+        let shared = Arc::clone(&self.shared);
+        let steps = move || {
+            takeover::give_back_the_rest(&shared);
+            if let Err(error) = shared.spool.sync_removals() {
+                warn!(%error, "the last removals may come back after a power cut");
+            }
+            let _ = done.send(shared.ending());
+        };
+        let began = std::thread::Builder::new().name("last-steps".into()).spawn(steps);
+        match began.map(|_| wait.recv_deadline(deadline)) {
+            Ok(Ok(ending)) => ending,
+            _ => {
+                warn!("the storage does not answer; the rest is done at the next start");
+                self.shared.ending_unseen()
+            }
         }
     }
 
@@ -175,31 +201,9 @@ impl Engine {
                 error!("a thread ended by a panic");
             }
         }
-        takeover::give_back_the_rest(&self.shared);
-        if let Err(error) = self.shared.spool.sync_removals() {
-            warn!(%error, "the last removals may come back after a power cut");
-        }
-        let ending = self.shared.ending();
+        let ending = self.last_steps(deadline + LAST_STEPS);
         info!(node = %self.shared.spool.node(), "stopped");
         ending
-    }
-}
-
-fn start_watch(
-    shared: &Arc<Shared>,
-    hints: &Arc<mailroot::watch::Hints>,
-    wake: crossbeam_channel::Sender<()>,
-) -> Option<mailroot::watch::Watch> {
-    let folder = shared.spool.folders().pickup.clone();
-    let poke = move || {
-        let _ = wake.try_send(());
-    };
-    match mailroot::watch::Watch::start(&folder, Arc::clone(hints), poke) {
-        Ok(watch) => Some(watch),
-        Err(error) => {
-            warn!(%error, "Pickup cannot be watched; it is looked at every pickup.poll");
-            None
-        }
     }
 }
 

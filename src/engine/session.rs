@@ -100,6 +100,9 @@ struct Progress {
     connected: bool,
     /// A host greeted us under our own name: what comes after it in the list is behind us.
     looped: bool,
+    /// The host has the whole content and has not said what it does with it: at another host it might be a second
+    /// copy, so this attempt ends.
+    uncertain: bool,
 }
 
 impl Sender<'_> {
@@ -115,6 +118,7 @@ impl Sender<'_> {
             notes: String::new(),
             connected: false,
             looped: false,
+            uncertain: false,
         };
         let attempt = AssertUnwindSafe(|| self.attempt(part, &settings, &mut progress));
         if let Err(panic) = catch_unwind(attempt) {
@@ -183,7 +187,7 @@ impl Sender<'_> {
             }
             progress.connected = true;
             self.transact_all(host, part, settings, progress);
-            if progress.pending.is_empty() {
+            if progress.pending.is_empty() || progress.uncertain {
                 break;
             }
             refused_by = name;
@@ -252,7 +256,7 @@ impl Sender<'_> {
                 true
             }
             Err(refused) => {
-                let node = self.shared.spool.node().as_str();
+                let node = self.shared.spool.node();
                 let said = refused.dialogue.contains(&refused.outcome.text);
                 let why = if said {
                     String::new()
@@ -262,7 +266,7 @@ impl Sender<'_> {
                 let dialogue = format!("{}{why}", refused.dialogue);
                 let text = tell::remote_attempt(
                     &part.job,
-                    node,
+                    &node,
                     &peer.shown(),
                     &self.to.rule,
                     "no session",
@@ -312,8 +316,8 @@ impl Sender<'_> {
             return false;
         };
         let job = &part.job;
-        if !job.is_ours(self.shared) {
-            progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), "no longer ours"));
+        if let Err(outcome) = settle::may_send(self.shared, job) {
+            progress.last = Some(outcome);
             return false;
         }
         let (sender, ret, envid, recipients) = {
@@ -360,6 +364,7 @@ impl Sender<'_> {
         let sent = link.session.send(&transaction, &content);
         link.messages += 1;
         progress.offered_dsn &= offered_dsn;
+        progress.uncertain = sent.uncertain;
 
         let asked = std::mem::take(&mut progress.pending);
         let outcomes = Vec::with_capacity(asked.len());
@@ -386,8 +391,8 @@ impl Sender<'_> {
             };
             let dialogue = format!("{opening}{}", sent.dialogue);
             let tls = link.session.tls_facts().unwrap_or("not encrypted");
-            let node = self.shared.spool.node().as_str();
-            let text = tell::remote_attempt(job, node, &link.shown, &self.to.rule, tls, &dialogue, &settled);
+            let node = self.shared.spool.node();
+            let text = tell::remote_attempt(job, &node, &link.shown, &self.to.rule, tls, &dialogue, &settled);
             progress.text.push_str(&text);
         }
         settled

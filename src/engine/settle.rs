@@ -1,8 +1,12 @@
 //! What follows from outcomes, in the order that keeps the promise: record, then report or bury, then release or
 //! remove (contract §3, arrows 2, 3, 5, 6, 7).
 //!
-//! Reads and writes: Queue and Badmail through `mailroot`. Thread: whichever settled the last part of an attempt.
+//! Reads and writes: Queue and Badmail through `mailroot`. Thread: whichever settled the last part of an attempt; none
+//! waits here for a disk. A step that cannot be done puts the message aside (aside), and [`conclude`] begins again
+//! where it was.
 
+use super::aside;
+use super::desk::crashed;
 use super::dispatch::Event;
 use super::job::{Job, JobState, Means, Released, Settled};
 use super::shared::{Settings, Shared, lock};
@@ -12,35 +16,37 @@ use crate::clock::Millis;
 use crate::config::Schedule;
 use crate::mail::{EnhancedStatus, Outcome, Verdict};
 use crate::mailroot::spool::ClaimState;
-use crate::mailroot::{QueueName, Result as DiskResult};
-use crate::queue::record::{Owed, State};
+use crate::mailroot::{DiskError, QueueName, Result as DiskResult};
+use crate::queue::record::{Delay, State};
 use crate::queue::{env, schedule};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tracing::{info, warn};
+use tracing::{debug, info};
 
-/// Why a message is let go of without an end: its file stays as it is and is taken up again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a message is not at the end of its attempt.
+#[derive(Debug)]
 pub enum Halt {
     /// It is not ours any more: whoever has it goes on. Nothing is written.
     Lost,
-    /// The process is to end and the disk does not take the record.
-    Stopped,
+    /// A step cannot be done now; `None`: the fence has no answer (no heartbeat, or the disk does not say).
+    Trouble(Option<DiskError>),
+    /// We failed ourselves; it begins its next life.
+    Crashed,
 }
 
 /// Panics of ours that one message may cause before it goes to Badmail.
-const MAX_CRASHES: u32 = 2;
-/// Between two tries to write what must be written.
-const DISK_RETRY: Duration = Duration::from_secs(1);
+pub const MAX_CRASHES: u32 = 2;
+/// A message that Badmail cannot take now is looked at again this often, and at once when Badmail takes files again.
+const BADMAIL_AGAIN: Millis = 60_000;
 
 /// Notes what became of a part. The part that settles last concludes the attempt.
 pub fn part(shared: &Shared, job: &Arc<Job>, settled: Settled) {
     let final_fates = note(job, settled);
-    if job.parts_left.fetch_sub(1, Ordering::AcqRel) > 1 {
+    if job.parts_left.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) > 1 {
         // Others are still on their way: what is final must not be forgotten if we end now.
         if final_fates && let Err(halt) = save(shared, job) {
-            warn!(id = %job.id, ?halt, "an outcome is not on the disk");
+            lock(&job.state).unsaved = true;
+            debug!(id = %job.id, ?halt, "an outcome is not on the disk");
         }
         return;
     }
@@ -58,6 +64,20 @@ pub fn give_back(shared: &Shared, job: &Arc<Job>) {
     part(shared, job, Settled::default());
 }
 
+/// Whether a part may be sent now: the message is ours, and what became of its other parts is recorded. The error is
+/// the outcome for those who are not sent to.
+pub fn may_send(shared: &Shared, job: &Job) -> Result<(), Outcome> {
+    let not_now = |words| Outcome::deferred(EnhancedStatus::new(4, 3, 0), words);
+    if !job.is_ours(shared) {
+        return Err(not_now("no longer ours"));
+    }
+    if lock(&job.state).unsaved {
+        save(shared, job).map_err(|_| not_now("what became of other recipients cannot be recorded now"))?;
+        lock(&job.state).unsaved = false;
+    }
+    Ok(())
+}
+
 fn note(job: &Arc<Job>, settled: Settled) -> bool {
     let now = clock::now();
     let mut final_fates = false;
@@ -66,6 +86,7 @@ fn note(job: &Arc<Job>, settled: Settled) -> bool {
     state.rtr.push_str(&settled.dialogue);
     for (index, outcome) in settled.outcomes {
         final_fates |= outcome.verdict != Verdict::Deferred;
+        state.held |= settled.means == Means::Hold;
         state.tried.push((index, settled.means));
         let local = settled.means == Means::Drop;
         state.record.note(index, outcome, now, local, settled.offered_dsn);
@@ -75,68 +96,80 @@ fn note(job: &Arc<Job>, settled: Settled) -> bool {
     final_fates
 }
 
-/// All parts of an attempt are settled (or there were none).
+/// All parts of an attempt are settled (or there were none). May be called again when a step could not be done.
 pub fn conclude(shared: &Shared, job: &Arc<Job>) {
     let settings = shared.settings();
-    let mut reports = Vec::new();
-    let finished = finish(shared, &settings, job, &mut reports);
-    // They are messages of their own now, whatever becomes of the one that they are about.
-    if !reports.is_empty() {
-        let _ = shared.events.send(Event::Jobs(reports));
-    }
-    if let Err(halt) = finished {
-        match halt {
-            Halt::Lost => info!(id = %job.id, "no longer ours; left to whoever has it"),
-            Halt::Stopped => warn!(id = %job.id, "left as it is; it is taken up at the next start"),
+    let finished =
+        catch_unwind(AssertUnwindSafe(|| finish(shared, &settings, job))).unwrap_or_else(|panic| {
+            crashed(job, &*panic);
+            shared.note_crash(job.id.ulid);
+            Err(Halt::Crashed)
+        });
+    match finished {
+        Ok(()) => {
+            // What is said of them stands on the disk: they are messages of their own now.
+            let reports = std::mem::take(&mut lock(&job.state).reports);
+            if !reports.is_empty() {
+                let _ = shared.events.send(Event::Jobs(reports));
+            }
         }
+        Err(Halt::Trouble(error)) => return aside::put(shared, job, error),
+        Err(Halt::Lost) => {
+            info!(id = %job.id, "no longer ours; left to whoever has it");
+            undelivered::let_go_of_reports(shared, job);
+        }
+        Err(Halt::Crashed) => undelivered::let_go_of_reports(shared, job),
     }
     if shared.in_hand.leave(job.id.ulid) {
         shared.progress.note();
     }
 }
 
-fn finish(
-    shared: &Shared,
-    settings: &Settings,
-    job: &Arc<Job>,
-    reports: &mut Vec<Arc<Job>>,
-) -> Result<(), Halt> {
-    let held = lock(&job.state)
-        .tried
-        .iter()
-        .any(|(_, means)| *means == Means::Hold);
-    let delayed = apply_schedule(settings, job);
-    if !delayed.is_empty() || owes(job) {
+fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Halt> {
+    apply_schedule(settings, job);
+    if lock(&job.state).record.owes() {
         save(shared, job)?; // failed, with the reply, before the report
-        undelivered::report(shared, settings, job, &delayed, reports)?;
+        undelivered::report(shared, settings, job)?;
     }
-    if lock(&job.state).record.is_open() {
-        stay(shared, job, held)?;
-    } else {
-        let unreturned = lock(&job.state).record.unreturned();
-        if !unreturned.is_empty() {
-            undelivered::bury(shared, settings, job, &unreturned)?;
+    let (open, unreturned, buried) = {
+        let state = lock(&job.state);
+        (state.record.is_open(), state.record.unreturned(), state.buried)
+    };
+    if open {
+        return stay(shared, job);
+    }
+    if !unreturned.is_empty() && !buried {
+        save(shared, job)?; // failed, before it lies in Badmail: else it might be delivered as well
+        match undelivered::bury(shared, settings, job, &unreturned) {
+            Err(Halt::Trouble(Some(error))) => return wait_for_badmail(shared, job, &error),
+            other => other?,
         }
-        go(shared, job)?;
+        lock(&job.state).buried = true;
     }
-    Ok(())
+    if !lock(&job.state).reports.is_empty() {
+        save(shared, job)?; // reported, before the report can leave
+    }
+    go(shared, job)
 }
 
-fn owes(job: &Job) -> bool {
-    let state = lock(&job.state);
-    [Owed::Failure, Owed::Success, Owed::Relay]
-        .iter()
-        .any(|&kind| !state.record.owed(kind).is_empty())
+/// Badmail takes nothing: recorded, the message waits in Queue, so that memory and threads are free for other mail.
+fn wait_for_badmail(shared: &Shared, job: &Job, error: &DiskError) -> Result<(), Halt> {
+    shared.badmail.failed(error);
+    {
+        let mut state = lock(&job.state);
+        state.parked = clock::now() + BADMAIL_AGAIN;
+        state.held = true;
+    }
+    stay(shared, job)
 }
 
-/// Sets the next attempt of whom was deferred, expires whose time is over; returns whose delay is to be told.
-fn apply_schedule(settings: &Settings, job: &Job) -> Vec<usize> {
+/// Sets the next attempt of whom was deferred, expires whose time is over, notes whose delay is to be told.
+fn apply_schedule(settings: &Settings, job: &Job) {
     let now = clock::now();
-    let mut delayed = Vec::new();
     let mut guard = lock(&job.state);
     let state = &mut *guard;
     if state.record.crashes >= MAX_CRASHES {
-        give_up_on_crashes(state, now);
+        give_up_on_crashes(job, state, now);
     }
     let tried = std::mem::take(&mut state.tried);
     let arrived = state.record.arrived;
@@ -165,11 +198,11 @@ fn apply_schedule(settings: &Settings, job: &Job) -> Vec<usize> {
             schedule::Next::At(at) => {
                 entry.next = at;
                 if sender_known
-                    && !entry.delay_told
+                    && entry.delay == Delay::Untold
                     && entry.recipient.wants_delay()
                     && schedule::delay_is_due(times, arrived, now)
                 {
-                    delayed.push(index);
+                    entry.delay = Delay::Owed;
                 }
             }
             schedule::Next::Expired => {
@@ -179,7 +212,6 @@ fn apply_schedule(settings: &Settings, job: &Job) -> Vec<usize> {
             }
         }
     }
-    delayed
 }
 
 /// A held domain is looked at again this often, and at once after SIGHUP.
@@ -201,7 +233,7 @@ fn expired(last: Option<&Outcome>) -> Outcome {
     outcome
 }
 
-fn give_up_on_crashes(state: &mut JobState, now: Millis) {
+fn give_up_on_crashes(job: &Job, state: &mut JobState, now: Millis) {
     for index in 0..state.record.recipients.len() {
         let open = state
             .record
@@ -211,13 +243,9 @@ fn give_up_on_crashes(state: &mut JobState, now: Millis) {
         if open {
             let text =
                 "handling this message made mailroot fail twice; it is set aside so that other mail goes on";
-            state.record.note(
-                index,
-                Outcome::failed(EnhancedStatus::new(5, 3, 0), text),
-                now,
-                false,
-                false,
-            );
+            let outcome = Outcome::failed(EnhancedStatus::new(5, 3, 0), text);
+            state.record.note(index, outcome, now, false, false);
+            tell::outcome(job, &state.record, index);
             if let Some(entry) = state.record.recipients.get_mut(index) {
                 entry.report = crate::queue::ReportState::None; // what we cannot handle we do not report on either
             }
@@ -227,21 +255,15 @@ fn give_up_on_crashes(state: &mut JobState, now: Millis) {
 }
 
 /// The message stays in Queue: record, transcripts, release.
-fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
+fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
     // Given back untried: what is on the disk still holds, and still remembers the time from before a touch.
     let untried = lock(&job.state).version == 1;
     if !untried {
         save(shared, job)?;
-        {
-            let mut state = lock(&job.state);
-            let due = state.record.due().unwrap_or(0).max(state.parked);
-            let line = format!("{} next attempt {}\n", env::time(clock::now()), env::time(due));
-            state.ltr.push_str(&line);
-        }
         write_transcripts(shared, job);
     }
     let mut saved = lock(&job.saved);
-    persist(shared, job, || shared.spool.release(job.id))?;
+    step(shared, job, || shared.spool.release(job.id))?;
     saved.ended = true;
     drop(saved);
     let state = lock(&job.state);
@@ -249,9 +271,10 @@ fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
         id: job.id,
         due: state.record.due().unwrap_or(0).max(state.parked),
         file_time: state.record.file_time,
-        held,
+        held: state.held,
         forced: job.forced,
         untried,
+        parent: undelivered::parent_of(state.record.sender.as_ref(), state.record.envid.as_deref()),
     };
     drop(state);
     tell::waiting(job, released.due);
@@ -261,13 +284,14 @@ fn stay(shared: &Shared, job: &Job, held: bool) -> Result<(), Halt> {
 
 /// The message is done: at the instant of the unlink.
 fn go(shared: &Shared, job: &Job) -> Result<(), Halt> {
-    if let Err(error) = remove(shared, job) {
-        // It would be sent again at the next start: the record says that it must not.
-        warn!(id = %job.id, %error, "recorded as done; the file is removed as soon as the disk allows");
-        save(shared, job)?;
-        persist(shared, job, || remove(shared, job))?;
+    match step(shared, job, || remove(shared, job)) {
+        Err(Halt::Trouble(why)) => {
+            // It would be sent again at the next start: the record says that it must not.
+            save(shared, job)?;
+            Err(Halt::Trouble(why))
+        }
+        other => other,
     }
-    Ok(())
 }
 
 /// No other part may be putting a record while the file goes: it would come after it and stay.
@@ -281,7 +305,7 @@ fn remove(shared: &Shared, job: &Job) -> DiskResult<()> {
     Ok(())
 }
 
-/// Arrow 2: puts ENV when the record has changed since it was last put. Waits for the disk as long as it must.
+/// Arrow 2: puts ENV when the record has changed since it was last put.
 pub fn save(shared: &Shared, job: &Job) -> Result<(), Halt> {
     let wanted = lock(&job.state).version;
     let mut saved = lock(&job.saved);
@@ -294,17 +318,41 @@ pub fn save(shared: &Shared, job: &Job) -> Result<(), Halt> {
         (state.version, env::write(&state.record), state.durable)
     };
     if !durable {
-        persist(shared, job, || shared.spool.make_durable(job.id))?;
-        lock(&job.state).durable = true;
+        make_durable(shared, job)?;
     }
-    persist(shared, job, || shared.spool.record(job.id, text.as_bytes()))?;
+    step(shared, job, || shared.spool.record(job.id, text.as_bytes()))?;
     saved.version = version;
     Ok(())
+}
+
+/// What stays is synced before its first record. A sync that failed is not just asked again: the system may have
+/// dropped what it could not write and call it written.
+fn make_durable(shared: &Shared, job: &Job) -> Result<(), Halt> {
+    let doubtful = lock(&job.state).doubtful;
+    let synced = step(shared, job, || {
+        if doubtful {
+            shared.spool.rewrite(job.id)?;
+        }
+        shared.spool.make_durable(job.id)
+    });
+    let mut state = lock(&job.state);
+    match &synced {
+        Ok(()) => state.durable = true,
+        Err(Halt::Trouble(Some(_))) => state.doubtful = true,
+        Err(_) => {}
+    }
+    synced
 }
 
 fn write_transcripts(shared: &Shared, job: &Job) {
     let (ltr, rtr) = {
         let mut state = lock(&job.state);
+        if state.ltr.is_empty() && state.rtr.is_empty() {
+            return; // written before a release that could not be done
+        }
+        let due = state.record.due().unwrap_or(0).max(state.parked);
+        let line = format!("{} next attempt {}\n", env::time(clock::now()), env::time(due));
+        state.ltr.push_str(&line);
         (std::mem::take(&mut state.ltr), std::mem::take(&mut state.rtr))
     };
     for (name, text) in [
@@ -314,52 +362,31 @@ fn write_transcripts(shared: &Shared, job: &Job) {
         if !text.is_empty()
             && let Err(error) = shared.spool.append(&name, &text)
         {
-            warn!(id = %job.id, %error, "a transcript is incomplete");
+            debug!(id = %job.id, %error, "a transcript is incomplete");
         }
     }
 }
 
-/// Does what must be done on the disk, again and again until it succeeds, the claim is lost or the end comes. The
-/// fence stands before each try.
-pub fn persist(shared: &Shared, job: &Job, mut step: impl FnMut() -> DiskResult<()>) -> Result<(), Halt> {
-    let mut troubled = false;
-    loop {
-        match fence(shared, job) {
-            Some(Halt::Lost) => return Err(Halt::Lost),
-            Some(Halt::Stopped) => {}
-            None => match step() {
-                Ok(()) => {
-                    if troubled {
-                        info!(id = %job.id, "the disk takes it again");
-                    }
-                    return Ok(());
-                }
-                Err(error) => {
-                    shared.distrust(&error);
-                    if !troubled {
-                        warn!(id = %job.id, %error, "tried again every second; nothing more of this message is sent until then");
-                    }
-                    troubled = true;
-                }
-            },
-        }
-        if shared.stop.sleep(DISK_RETRY) {
-            return Err(Halt::Stopped);
-        }
-    }
+/// One step on the disk, behind the fence.
+pub fn step<T>(shared: &Shared, job: &Job, work: impl FnOnce() -> DiskResult<T>) -> Result<T, Halt> {
+    fence(shared, job)?;
+    work().map_err(|error| {
+        shared.distrust(&error);
+        Halt::Trouble(Some(error))
+    })
 }
 
-/// `None`: go on. `Stopped`: not now (the heartbeat or the disk does not answer). `Lost`: never.
-fn fence(shared: &Shared, job: &Job) -> Option<Halt> {
+/// Whether the next step may be done.
+fn fence(shared: &Shared, job: &Job) -> Result<(), Halt> {
     if shared.pulse.epoch() != job.epoch {
-        return Some(Halt::Lost);
+        return Err(Halt::Lost);
     }
     if !shared.pulse.is_fresh() {
-        return Some(Halt::Stopped);
+        return Err(Halt::Trouble(None));
     }
     match shared.spool.claim_state(job.id) {
-        ClaimState::Ours => None,
-        ClaimState::Gone => Some(Halt::Lost),
-        ClaimState::Unknown => Some(Halt::Stopped),
+        ClaimState::Ours => Ok(()),
+        ClaimState::Gone => Err(Halt::Lost),
+        ClaimState::Unknown => Err(Halt::Trouble(None)),
     }
 }

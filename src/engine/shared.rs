@@ -1,5 +1,6 @@
 //! What all threads of the engine hold: the spool, the settings in force, what is in hand, the ways to each other.
 
+use super::aside::{Aside, BadmailDoor, Trust};
 use super::dispatch::Event;
 use super::heart::Pulse;
 use super::job::Released;
@@ -13,11 +14,13 @@ use crate::route::Routes;
 use crate::smtp::TlsContext;
 use crate::stop::Stop;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use tracing::error;
+
+/// After the death of a process files are claimed before they are read, for so long.
+const CAREFUL_FOR: Duration = Duration::from_secs(10);
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,12 +103,23 @@ pub struct Shared {
     pub queue_idle: AtomicBool,
     /// Files that lie in Pickup and were not taken.
     pub pickup_waiting: AtomicBool,
-    /// A sync failed: that disk is no longer believed, nothing is claimed any more.
-    pub distrusted: AtomicBool,
+    /// Whether the disk is believed.
+    pub trust: Trust,
+    /// Whether Badmail takes files.
+    pub badmail: BadmailDoor,
+    /// Messages whose next step waits for the disk.
+    pub aside: Aside,
     /// Bytes in Drop, for the quota.
     pub drop_usage: crate::drop::Usage,
     /// Wakes keeper before its time.
     pub keeper_wake: (Sender<()>, Receiver<()>),
+    /// Panics of ours by the message that was being handled.
+    crashes: Mutex<HashMap<Ulid, u32>>,
+    /// Messages of which a trial has shown that they take the process down.
+    condemned: Mutex<HashSet<Ulid>>,
+    careful_until: Mutex<Option<Instant>>,
+    /// The names that this process had before its present one.
+    former_names: Mutex<HashSet<NodeName>>,
     stopping_since: Mutex<Option<Instant>>,
     badmailed: AtomicU64,
     settings: RwLock<Arc<Settings>>,
@@ -141,9 +155,15 @@ impl Shared {
             pickup_idle: AtomicBool::new(false),
             queue_idle: AtomicBool::new(false),
             pickup_waiting: AtomicBool::new(false),
-            distrusted: AtomicBool::new(false),
+            trust: Trust::default(),
+            badmail: BadmailDoor::default(),
+            aside: Aside::default(),
+            crashes: Mutex::default(),
+            condemned: Mutex::default(),
             drop_usage: crate::drop::Usage::default(),
             keeper_wake: bounded(1),
+            careful_until: Mutex::default(),
+            former_names: Mutex::default(),
             stopping_since: Mutex::default(),
             badmailed: AtomicU64::new(0),
             settings: RwLock::new(Arc::new(settings)),
@@ -161,9 +181,8 @@ impl Shared {
         config.folders = self.spool.folders().clone();
         let settings = Arc::new(Settings::new(config)?);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
-        self.generation.fetch_add(1, Ordering::SeqCst);
         let _ = self.events.try_send(Event::Reloaded);
-        self.poke_keeper();
+        self.free_held();
         Ok(())
     }
 
@@ -181,16 +200,66 @@ impl Shared {
         self.badmailed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// "If a sync fails, that disk is no longer believed: intake stops, loudly."
+    /// Takes note of trouble: a failed sync costs the disk our trust.
     pub fn distrust(&self, why: &crate::mailroot::DiskError) {
-        if why.doing.starts_with("sync") && !self.distrusted.swap(true, Ordering::SeqCst) {
-            error!(error = %why, "a sync failed: nothing more is claimed until mailroot is started again");
+        if why.is_failed_sync() {
+            self.trust.lose(why);
         }
+    }
+
+    /// Lets what waits for its domain, or for room in Badmail, go again.
+    pub fn free_held(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.poke_keeper();
+    }
+
+    /// Notes that handling this message made us fail.
+    pub fn note_crash(&self, ulid: Ulid) {
+        *lock(&self.crashes).entry(ulid).or_insert(0) += 1;
+    }
+
+    /// Goes on under another name: verdicts on the former one are about what was claimed under it.
+    pub fn rename_node(&self, name: NodeName) {
+        let former = self.spool.node();
+        lock(&self.former_names).insert(former.clone());
+        self.spool.rename_node(name);
+        lock(&self.dead).insert(former);
+        self.poke_keeper();
+    }
+
+    /// Whether this process has, or had, this name.
+    pub fn is_own_name(&self, name: &NodeName) -> bool {
+        *name == self.spool.node() || lock(&self.former_names).contains(name)
+    }
+
+    /// Notes that a process has died on this mailroot.
+    pub fn be_careful(&self) {
+        *lock(&self.careful_until) = Some(Instant::now() + CAREFUL_FOR);
+    }
+
+    /// Whether a process has died here a short while ago, perhaps of what it was reading.
+    pub fn is_careful(&self) -> bool {
+        lock(&self.careful_until).is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Notes that these messages take down the process that reads them.
+    pub fn condemn(&self, guilty: &[crate::mail::MessageId]) {
+        lock(&self.condemned).extend(guilty.iter().map(|id| id.ulid));
+    }
+
+    /// Whether this message takes down the process that reads it.
+    pub fn is_condemned(&self, ulid: Ulid) -> bool {
+        lock(&self.condemned).contains(&ulid)
+    }
+
+    /// How often handling this message has made this process fail.
+    pub fn crashes(&self, ulid: Ulid) -> u32 {
+        lock(&self.crashes).get(&ulid).copied().unwrap_or(0)
     }
 
     /// Whether claiming is allowed at present.
     pub fn may_claim(&self) -> bool {
-        !self.stop.is_set() && !self.distrusted.load(Ordering::Relaxed) && self.pulse.is_fresh()
+        !self.stop.is_set() && !self.trust.is_lost() && self.pulse.is_fresh()
     }
 
     /// Makes keeper look at Queue now.
@@ -219,7 +288,15 @@ impl Shared {
         let nothing_to_come =
             self.pickup_idle.load(Ordering::SeqCst) && self.queue_idle.load(Ordering::SeqCst);
         // A disk that is no longer believed gives us nothing more to do.
-        (nothing_to_come || self.distrusted.load(Ordering::SeqCst)) && self.in_hand.is_empty()
+        (nothing_to_come || self.trust.is_lost()) && self.in_hand.is_empty()
+    }
+
+    /// How the run went when nobody can look: then something waits.
+    pub fn ending_unseen(&self) -> Ending {
+        Ending {
+            badmailed: self.badmailed.load(Ordering::Relaxed),
+            waiting: true,
+        }
     }
 
     /// How the run went.
@@ -234,7 +311,7 @@ impl Shared {
         });
         Ending {
             badmailed: self.badmailed.load(Ordering::Relaxed),
-            waiting: queue_waits || self.pickup_waiting.load(Ordering::SeqCst),
+            waiting: queue_waits || self.pickup_waiting.load(Ordering::SeqCst) || self.trust.is_lost(),
         }
     }
 }
@@ -247,6 +324,8 @@ const ROOM_WORTH_WAKING: usize = 64;
 #[derive(Default)]
 pub struct InHand {
     set: Mutex<HashSet<Ulid>>,
+    /// Given up at the end of the process: their files are still ours by name.
+    left: Mutex<HashSet<Ulid>>,
     room: Condvar,
 }
 
@@ -269,9 +348,25 @@ impl InHand {
         left == 0
     }
 
+    /// Takes a message out whose file stays as it is, at the end of the process.
+    pub fn leave_behind(&self, ulid: Ulid) {
+        lock(&self.left).insert(ulid);
+        self.leave(ulid);
+    }
+
     /// Whether this process has it.
     pub fn has(&self, ulid: Ulid) -> bool {
-        self.lock().contains(&ulid)
+        self.lock().contains(&ulid) || lock(&self.left).contains(&ulid)
+    }
+
+    /// Whether nothing was left behind either.
+    pub fn has_let_go_of_all(&self) -> bool {
+        self.is_empty() && lock(&self.left).is_empty()
+    }
+
+    /// How many messages are in hand.
+    pub fn len(&self) -> usize {
+        self.lock().len()
     }
 
     /// Whether nothing is in hand.

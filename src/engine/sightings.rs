@@ -5,12 +5,11 @@
 
 use crate::config::Pickup;
 use crate::log::EACH;
-use crate::mailroot::shown;
 use crate::mailroot::spool::mtime_nanos;
+use crate::mailroot::{DiskError, shown};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -253,11 +252,16 @@ impl Sightings {
         self.files.values().any(|seen| seen.why.is_soon())
     }
 
-    /// Pickup cannot be listed.
-    pub fn folder_is_gone(&mut self, folder: &Path, error: &io::Error) {
+    /// Pickup cannot be listed, or nothing can be claimed from it.
+    pub fn folder_is_gone(&mut self, error: &DiskError) {
         if !std::mem::replace(&mut self.folder_missing, true) {
-            warn!(folder = %folder.display(), %error, "Pickup cannot be listed; tried again every pickup.poll");
+            warn!(%error, "nothing is taken from Pickup; tried again every pickup.poll");
         }
+    }
+
+    /// Whether that is so at present.
+    pub fn is_folder_gone(&self) -> bool {
+        self.folder_missing
     }
 
     /// Pickup can be listed.

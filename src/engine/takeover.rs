@@ -5,6 +5,7 @@
 
 use super::listing::{HalfClaim, Listing};
 use super::shared::{Shared, lock};
+use crate::mail::MessageId;
 use crate::mail::id::Ulid;
 use crate::mailroot::{NodeName, node};
 use std::collections::{HashMap, HashSet};
@@ -65,7 +66,7 @@ pub fn finish_half_claims(
             continue;
         }
         let copies = copies.get(&id.ulid).map_or(&[][..], Vec::as_slice);
-        match shared.spool.finish_half_claim(&path, copies) {
+        match shared.spool.finish_half_claim(&path, id, &node, copies) {
             Ok(became) => {
                 let became = became.unwrap_or(id);
                 info!(%id, from = %node, %became, "taken over from Pickup");
@@ -84,15 +85,15 @@ pub fn finish_half_claims(
     finished
 }
 
-/// Takes messages over that the dead, or we ourselves, have let fall; each begins its next life. `true`: there may
-/// be some that only the next listing shows.
+/// Takes messages over that the dead, or we ourselves, have let fall; each begins its next life. Only the next
+/// listing shows them.
 pub fn take_over(
     shared: &Shared,
     listing: &Listing,
     dead: &HashSet<NodeName>,
     stuck: &HashSet<Ulid>,
-) -> bool {
-    let mut taken = false;
+) -> Vec<MessageId> {
+    let mut taken = Vec::new();
     for (id, node) in &listing.taken {
         if !is_left(shared, id.ulid, node, dead) || stuck.contains(&id.ulid) {
             continue;
@@ -100,7 +101,7 @@ pub fn take_over(
         match shared.spool.take_over(*id, node) {
             Ok(true) => {
                 info!(%id, from = %node, "taken over");
-                taken = true;
+                taken.push(id.next_life());
             }
             Ok(false) => {}
             Err(error) => warn!(%id, %error, "cannot be taken over now"),
@@ -111,8 +112,11 @@ pub fn take_over(
 
 /// Of a dead node, or under our own name and in no session: a step that reported an error.
 fn is_left(shared: &Shared, ulid: Ulid, node: &NodeName, dead: &HashSet<NodeName>) -> bool {
-    let stray = node == shared.spool.node() && !shared.in_hand.has(ulid);
-    stray || dead.contains(node)
+    if shared.is_own_name(node) {
+        !shared.in_hand.has(ulid)
+    } else {
+        dead.contains(node)
+    }
 }
 
 /// TMP files of nodes that are no more, and their heartbeat files. `everywhere`: in Drop and Badmail too, though
@@ -124,7 +128,7 @@ pub fn bury_the_dead(shared: &Shared, listing: &Listing, dead: &HashSet<NodeName
     }
     let known: HashSet<NodeName> = node::known(&nodes).into_iter().collect();
     let is_worthless =
-        |node: &NodeName| node != shared.spool.node() && (dead.contains(node) || !known.contains(node));
+        |node: &NodeName| *node != shared.spool.node() && (dead.contains(node) || !known.contains(node));
     for (path, owner) in &listing.temporary {
         if is_worthless(owner)
             && let Err(error) = shared.spool.unlink(path)
@@ -145,7 +149,7 @@ pub fn bury_the_dead(shared: &Shared, listing: &Listing, dead: &HashSet<NodeName
 fn forget_remnants(shared: &Shared, nodes: &Path) {
     for name in node::known(nodes) {
         let holds_messages = lock(&shared.claimants).contains(&name);
-        if name != *shared.spool.node() && !holds_messages && node::is_remnant(nodes, &name) {
+        if name != shared.spool.node() && !holds_messages && node::is_remnant(nodes, &name) {
             node::forget(nodes, &name);
         }
     }
@@ -164,7 +168,7 @@ pub fn give_back_the_rest(shared: &Shared) {
         return;
     };
     for (id, node) in listing.taken {
-        if node == *shared.spool.node()
+        if node == shared.spool.node()
             && !shared.in_hand.has(id.ulid)
             && let Err(error) = shared.spool.release(id)
         {

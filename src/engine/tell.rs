@@ -5,6 +5,7 @@ use super::shared::lock;
 use crate::clock;
 use crate::clock::Millis;
 use crate::mail::{Address, MessageId, Verdict};
+use crate::mailroot::NodeName;
 use crate::pickup::Submission;
 use crate::queue::env;
 use crate::queue::record::Record;
@@ -113,7 +114,7 @@ pub fn first_lines(id: MessageId, file: &str, evidence: &str, submission: &Submi
 /// The lines of one remote attempt for RTR.
 pub fn remote_attempt(
     job: &Job,
-    node: &str,
+    node: &NodeName,
     host: &str,
     rule: &str,
     tls: &str,

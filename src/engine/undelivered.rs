@@ -3,9 +3,9 @@
 //! Reads: the message, its transcripts. Writes: Queue (the DSN, a message of its own), Badmail. Thread: whichever
 //! concludes the attempt.
 
-use super::admit::{Admitted, admit};
+use super::admit::{Admitted, Origin, admit};
 use super::job::{Job, Source};
-use super::settle::{Halt, persist};
+use super::settle::{Halt, MAX_CRASHES, step};
 use super::shared::{Settings, Shared, lock};
 use super::tell;
 use crate::badmail::{Case, Reason, bdp, bdr};
@@ -13,10 +13,11 @@ use crate::clock;
 use crate::clock::Millis;
 use crate::mail::id::Ulid;
 use crate::mail::{Address, Envelope, MessageId, Outcome, ReadAt, Recipient, leading};
-use crate::mailroot::{NodeName, Result as DiskResult, Shelf};
-use crate::pickup::{Layout, Malformed};
-use crate::queue::env::timestamp;
-use crate::queue::record::{Owed, Record, ReportState};
+use crate::mailroot::spool::ClaimState;
+use crate::mailroot::{DiskError, Result as DiskResult, Shelf};
+use crate::pickup::Layout;
+use crate::queue::env::{self, timestamp};
+use crate::queue::record::{Owed, Record};
 use crate::queue::schedule;
 use crate::report::{self, About, Kind};
 use crate::smtp::content::{Abilities, Content};
@@ -25,48 +26,30 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::Arc;
-use tracing::{error, warn};
+use tracing::{debug, error};
 
 /// Larger originals come back as headers only.
 const MAX_RETURNED: u64 = 1024 * 1024;
 /// Of each transcript, its last part stands in reports.
 const TRANSCRIPT_SHOWN: usize = 256 * 1024;
 
-/// Arrow 5: puts every DSN that the record owes, and one for the delays in `delayed`. The record was saved before.
-/// Adds the reports, in hand, to those to be sent.
-pub fn report(
-    shared: &Shared,
-    settings: &Settings,
-    job: &Arc<Job>,
-    delayed: &[usize],
-    reports: &mut Vec<Arc<Job>>,
-) -> Result<(), Halt> {
+/// Arrow 5: puts every DSN that the record owes, each a message of its own in the parent's hand. The record was saved
+/// before.
+pub fn report(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Halt> {
     for (owed, kind) in [
         (Owed::Failure, Kind::Failure),
         (Owed::Success, Kind::Success),
         (Owed::Relay, Kind::Relay),
+        (Owed::Delay, Kind::Delay),
     ] {
         let about = lock(&job.state).record.owed(owed);
         if !about.is_empty() {
-            reports.extend(put_report(shared, settings, job, kind, &about)?);
+            let report = put_report(shared, settings, job, kind, &about)?;
             let mut state = lock(&job.state);
-            for &index in &about {
-                if let Some(entry) = state.record.recipients.get_mut(index) {
-                    entry.report = ReportState::Done;
-                }
-            }
+            state.reports.extend(report);
+            state.record.note_reported(owed, &about);
             state.version += 1;
         }
-    }
-    if !delayed.is_empty() {
-        reports.extend(put_report(shared, settings, job, Kind::Delay, delayed)?);
-        let mut state = lock(&job.state);
-        for &index in delayed {
-            if let Some(entry) = state.record.recipients.get_mut(index) {
-                entry.delay_told = true;
-            }
-        }
-        state.version += 1;
     }
     Ok(())
 }
@@ -82,37 +65,33 @@ fn put_report(
     let Some(sender) = record.sender.clone() else {
         return Ok(None);
     };
-    let id = report_id(settings, &record, kind, recipients);
-    if !shared.in_hand.enter(id.ulid) {
+    let id = report_id(&record, kind, recipients);
+    // A crash may have come between the report and its record: then it is there already, and has not left (keeper). Its
+    // own record is a sign of it too: a listing can miss a file that is being renamed.
+    let may_be_there = job.owed_before || std::mem::replace(&mut lock(&job.state).report_tried, true);
+    let is_there = may_be_there
+        && step(shared, job, || {
+            let there = shared.spool.messages(|ulid| ulid == id.ulid)?;
+            Ok(!there.is_empty() || shared.spool.newest_env(id.ulid)?.is_some())
+        })?;
+    if is_there || !shared.in_hand.enter(id.ulid) {
         return Ok(None);
     }
-    let bytes = match compose(shared, settings, job, &record, &sender, kind, id, recipients) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            warn!(id = %job.id, %error, "the original cannot be read for its report");
-            shared.in_hand.leave(id.ulid);
-            return Err(Halt::Stopped);
-        }
-    };
-    let name = format!("{id}@{}.EML", shared.spool.node());
-    let mut new = true;
-    let mut nodes: Vec<NodeName> = lock(&shared.claimants).iter().cloned().collect();
-    nodes.push(shared.spool.node().clone());
-    let put = persist(shared, job, || {
-        // A crash may have come between the report and its record: then it is there already.
-        if shared.spool.is_in_queue(id, &nodes) {
-            new = false;
-            return Ok(());
-        }
-        shared
-            .spool
-            .put(Shelf::Queue, &name, &mut |file| file.write_all(&bytes))
-    });
-    if put.is_err() || !new {
+    let put = compose(shared, settings, job, &record, &sender, kind, id, recipients)
+        .map_err(|error| Halt::Trouble(Some(DiskError::when("read", &shared.spool.taken(job.id))(error))))
+        .and_then(|bytes| {
+            let name = format!("{id}@{}.EML", shared.spool.node());
+            step(shared, job, || {
+                shared
+                    .spool
+                    .put(Shelf::Queue, &name, &mut |file| file.write_all(&bytes))
+            })
+        });
+    if let Err(halt) = put {
         shared.in_hand.leave(id.ulid);
-        return put.map(|()| None);
+        return Err(halt);
     }
-    match admit(shared, settings, id, String::new(), None, false) {
+    match admit(shared, settings, id, String::new(), None, Origin::OwnReport) {
         Admitted::Job(report) => {
             tell::report(job, kind.as_str(), id);
             Ok(Some(report))
@@ -124,26 +103,48 @@ fn put_report(
     }
 }
 
+/// The parent is not ours any more: whoever has it looks whether its reports are there, so they must not leave before.
+pub fn let_go_of_reports(shared: &Shared, job: &Job) {
+    let reports = std::mem::take(&mut lock(&job.state).reports);
+    for report in reports {
+        if let Err(error) = shared.spool.release(report.id) {
+            debug!(id = %report.id, %error, "taken up by the next scan");
+        }
+        shared.in_hand.leave(report.id.ulid);
+    }
+}
+
+/// The message that this one reports on, if it is a report of ours: its ENVID names it.
+pub fn parent_of(sender: Option<&Address>, envid: Option<&str>) -> Option<Ulid> {
+    match (sender, envid) {
+        (None, Some(envid)) => envid.parse::<MessageId>().ok().map(|id| id.ulid),
+        _ => None,
+    }
+}
+
+/// Whether a report must not leave yet: the message that it is about still owes it. After a crash both are taken up by
+/// whoever comes first, and a report that had left would be made a second time.
+pub fn is_still_owed(shared: &Shared, parent: Ulid) -> DiskResult<bool> {
+    // Judged by the record alone: it is never renamed, so no look can miss it.
+    let record = shared.spool.newest_env(parent)?;
+    let record = record
+        .as_deref()
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        .and_then(|text| env::read(text).ok());
+    Ok(record.is_some_and(|record| record.owes()))
+}
+
 /// Named from parent, kind and recipients, so that the same report is the same message: after a crash it is found,
 /// not sent twice. Its time is that of the event, which the record keeps.
-fn report_id(settings: &Settings, record: &Record, kind: Kind, recipients: &[usize]) -> MessageId {
+fn report_id(record: &Record, kind: Kind, recipients: &[usize]) -> MessageId {
     let of = |index: &usize| record.recipients.get(*index);
-    let event: Millis = match kind {
-        Kind::Delay => {
-            let notice = settings.config.delivery.schedule.delay_notice.as_millis();
-            record
-                .arrived
-                .saturating_add(u64::try_from(notice).unwrap_or(0))
-                .min(clock::now())
-        }
-        _ => recipients
-            .iter()
-            .filter_map(of)
-            .filter_map(|r| r.last.as_ref())
-            .map(|g| g.at)
-            .max()
-            .unwrap_or(0),
-    };
+    let event: Millis = recipients
+        .iter()
+        .filter_map(of)
+        .filter_map(|r| r.last.as_ref())
+        .map(|given| given.at)
+        .max()
+        .unwrap_or(0);
     let addresses = recipients
         .iter()
         .filter_map(of)
@@ -234,6 +235,7 @@ fn compose(
     }
     let envelope = Envelope {
         recipients: to,
+        envid: Some(job.id.ulid.to_string()), // see `parent_of`
         ..Envelope::default()
     };
     let mut bytes = leading::write(&envelope, Some("literal"));
@@ -311,9 +313,11 @@ pub fn bury(shared: &Shared, settings: &Settings, job: &Job, recipients: &[usize
     // what cannot be read now is kept apart in any case
     let header = read.map_or(b"?".as_slice(), |n| beginning.get(..n).unwrap_or_default());
     let top = leading::write_above(header, &envelope, dots);
-    persist(shared, job, || {
-        put_three(shared, &case, &top, &job.source, rest.clone())
-    })?;
+    for part in Three::IN_ORDER {
+        step(shared, job, || {
+            put_one(shared, part, &case, &top, &job.source, rest.clone())
+        })?;
+    }
     shared.count_badmail();
     tell::buried(job.id, &record.file, case.reason.rule());
     Ok(())
@@ -335,11 +339,11 @@ fn reason<'a>(
             })
     };
     let config = &settings.config;
-    if crashes >= 2 {
+    if crashes >= MAX_CRASHES {
         Reason::TwiceCrashed {
             why: "an internal error; the log has its words",
         }
-    } else if record.sender.is_none() && record.file.is_empty() {
+    } else if parent_of(record.sender.as_ref(), record.envid.as_deref()).is_some() {
         Reason::DsnUndeliverable
     } else if status(4, 4, 7) {
         Reason::Expired {
@@ -358,25 +362,20 @@ fn reason<'a>(
 }
 
 /// Buries a file that was never understood, byte for byte. It is claimed and in hand; afterwards it is neither.
-/// `why`: `Ok` a malformed file, `Err` a damaged ENV.
 pub fn bury_unread(
     shared: &Shared,
     id: MessageId,
     file: &str,
     source: &Source,
-    why: Result<&Malformed, &str>,
+    reason: Reason<'_>,
     ltr: &str,
 ) -> DiskResult<()> {
-    let (reason, sender) = match why {
-        Ok(malformed) => (Reason::Malformed(malformed), Some("")),
-        Err(why) => (Reason::EnvDamaged { why }, Some("")),
-    };
     let (old_ltr, rtr) = shared.spool.transcripts(id, TRANSCRIPT_SHOWN);
     let case = Case {
         id,
         pickup_file: file,
         reason,
-        sender,
+        sender: Some(""),
         recipients: Vec::new(),
         arrived: timestamp(id.arrived_ms()),
         now: timestamp(clock::now()),
@@ -385,7 +384,14 @@ pub fn bury_unread(
         ltr: &format!("{old_ltr}{ltr}"),
         rtr: &rtr,
     };
-    put_three(shared, &case, b"", source, 0..source.len())?;
+    // Else a power cut could bring its former name back, to be buried under another ID.
+    shared.spool.sync_queue()?;
+    for part in Three::IN_ORDER {
+        if shared.spool.claim_state(id) == ClaimState::Gone {
+            return Ok(()); // whoever has it now buries it
+        }
+        put_one(shared, part, &case, b"", source, 0..source.len())?;
+    }
     shared.count_badmail();
     tell::buried(id, file, case.reason.rule());
     match shared.spool.remove(id) {
@@ -399,27 +405,40 @@ pub fn bury_unread(
     Ok(())
 }
 
-/// `.BDR` and `.BDP` first, `.BAD` last: who sees the message sees its reason. A repeat replaces itself.
-fn put_three(
+/// The files of a message in Badmail.
+#[derive(Clone, Copy)]
+enum Three {
+    Reason,
+    Properties,
+    Message,
+}
+
+impl Three {
+    /// `.BAD` last: who sees the message sees its reason.
+    const IN_ORDER: [Self; 3] = [Self::Reason, Self::Properties, Self::Message];
+}
+
+/// Puts one of them. A repeat replaces itself.
+fn put_one(
     shared: &Shared,
+    part: Three,
     case: &Case<'_>,
     top: &[u8],
     source: &Source,
     rest: Range<u64>,
 ) -> DiskResult<()> {
-    let stem = case.id.ulid;
-    let spool = &shared.spool;
-    let reason = bdr(case);
-    let properties = bdp(case);
-    spool.put(Shelf::Badmail, &format!("{stem}.BDR"), &mut |file| {
-        file.write_all(&reason)
-    })?;
-    spool.put(Shelf::Badmail, &format!("{stem}.BDP"), &mut |file| {
-        file.write_all(&properties)
-    })?;
-    spool.put(Shelf::Badmail, &format!("{stem}.BAD"), &mut |file| {
-        file.write_all(top)?;
-        copy_range(source, rest.clone(), file)
+    let (extension, text) = match part {
+        Three::Reason => ("BDR", bdr(case)),
+        Three::Properties => ("BDP", bdp(case)),
+        Three::Message => ("BAD", top.to_vec()),
+    };
+    let name = format!("{}.{extension}", case.id.ulid);
+    shared.spool.put(Shelf::Badmail, &name, &mut |file| {
+        file.write_all(&text)?;
+        match part {
+            Three::Message => copy_range(source, rest.clone(), file),
+            Three::Reason | Three::Properties => Ok(()),
+        }
     })
 }
 

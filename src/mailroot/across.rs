@@ -6,8 +6,8 @@
 
 use super::error::{DiskError, Result};
 use super::evidence::{open_plain, open_single, strange};
-use super::names::QueueName;
-use super::spool::{Shelf, Spool, is_other_volume, sync_folder};
+use super::names::{NodeName, QueueName};
+use super::spool::{Shelf, Spool, sync_folder};
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
 use std::collections::HashMap;
@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 impl Spool {
     /// Both steps. `false`: somebody else has it, or it is no message.
     pub(super) fn claim_across_volumes(&self, from: &Path, id: MessageId) -> Result<bool> {
-        let decided = self.half_claimed(id);
+        // Taken once: should we go on under another name meanwhile, all of this still bears the former one.
+        let node = self.node();
+        let decided = self.half_claimed(id, &node);
         match self.rename(from, &decided, false) {
             Err(error) if error.is_gone() => return Ok(false),
             other => other?,
@@ -28,12 +30,14 @@ impl Spool {
             self.put_back(&decided, from, id)?;
             return Ok(false);
         }
-        self.bring_in(&decided, id)?;
-        Ok(true)
+        // Else a power cut could keep the copy and bring the former name back.
+        sync_folder(&self.folders().pickup)?;
+        self.bring_in(&decided, id, &node)
     }
 
     /// The second half of a claim across volumes: copy, sync, rename into Queue, unlink the former, sync its folder.
-    pub fn bring_in(&self, decided: &Path, id: MessageId) -> Result<()> {
+    /// `false`: somebody took it over meanwhile, and our copy is worthless. The file in Pickup decides who has it.
+    fn bring_in(&self, decided: &Path, id: MessageId, node: &NodeName) -> Result<bool> {
         // As long as it is now: a file that grows for ever is not followed.
         let single = |path: &Path| {
             let file = open_single(path)?;
@@ -41,45 +45,69 @@ impl Spool {
             Ok(file.take(len))
         };
         let mut source = single(decided).map_err(DiskError::when("open", decided))?;
-        let name = QueueName::Taken(id, self.node().clone()).to_string();
-        self.put(Shelf::Queue, &name, &mut |file| {
-            io::copy(&mut source, file).map(drop)
+        let name = QueueName::Taken(id, node.clone());
+        self.put(Shelf::Queue, &name.to_string(), &mut |file| {
+            io::copy(&mut source, file)?;
+            decided.symlink_metadata().map(drop) // a look before the rename: copying may have taken long
         })?;
-        std::fs::remove_file(decided).map_err(DiskError::when("remove", decided))?;
-        sync_folder(&self.folders().pickup)
+        match std::fs::remove_file(decided) {
+            Ok(()) => sync_folder(&self.folders().pickup).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.unlink(&self.in_queue(&name))?;
+                Ok(false)
+            }
+            Err(error) => Err(DiskError::when("remove", decided)(error)),
+        }
     }
 
     /// Finishes what a dead node, or a step of ours that reported an error, left in Pickup between its two steps:
-    /// `decided` is `Pickup/.ID@PEER.EML`, and `copies` are the message files of that ULID in Queue. Returns the
-    /// message that it became, `None` when its copy was there already.
+    /// `decided` is `Pickup/.ID@NODE.EML`, and `copies` are the message files of that ULID in Queue. Returns the
+    /// message that it became, `None` when that was there already, or somebody else has it.
     ///
-    /// Everyone may put names into Pickup, this one too. So the name alone says nothing about a message in Queue, and
-    /// takes none of its names: unless Queue holds the very same bytes, it is a message of its own.
-    pub fn finish_half_claim(&self, decided: &Path, copies: &[QueueName]) -> Result<Option<MessageId>> {
+    /// A copy that NODE itself made is not believed: it may be frozen just there, and will remove it. Everyone may put
+    /// names into Pickup, this one too: unless Queue holds the very same bytes, the name says nothing about a message
+    /// there, and what lies in Pickup is a message of its own.
+    pub fn finish_half_claim(
+        &self,
+        decided: &Path,
+        id: MessageId,
+        node: &NodeName,
+        copies: &[QueueName],
+    ) -> Result<Option<MessageId>> {
+        let mut is_foreign = false;
         for copy in copies {
-            if self.is_copy(decided, &self.in_queue(copy))? {
-                // Once its name is durable only the former is left to go.
+            if !self.is_copy(decided, &self.in_queue(copy))? {
+                is_foreign = true;
+            } else if copy.id().is_some_and(|found| found.life > id.life) {
+                // It was finished. Once that name is durable only the former is left to go.
                 sync_folder(&self.folders().queue)?;
                 self.unlink(decided)?;
                 sync_folder(&self.folders().pickup)?;
                 return Ok(None);
             }
         }
-        let id = MessageId::generate();
-        match self.rename(decided, &self.waiting(id), true) {
-            Ok(()) => return Ok(Some(id)),
-            Err(error) if error.is_gone() => return Ok(None),
-            Err(error) if is_other_volume(&error) => {}
-            Err(error) => return Err(error),
+        let own = self.node();
+        let becomes = match (is_foreign, *node == own) {
+            (true, _) => MessageId::generate(),
+            (false, true) => id, // begun again: a disk that is full does not make it older
+            (false, false) => id.next_life(),
+        };
+        let ours = self.half_claimed(becomes, &own);
+        if ours != decided {
+            match self.rename(decided, &ours, false) {
+                Err(error) if error.is_gone() => return Ok(None),
+                other => other?,
+            }
+            sync_folder(&self.folders().pickup)?;
         }
-        let ours = self.half_claimed(id);
-        match self.rename(decided, &ours, false) {
-            Err(error) if error.is_gone() => return Ok(None),
-            other => other?,
+        if !is_foreign {
+            self.unlink(&self.in_queue(&QueueName::Taken(id, node.clone())))?;
         }
-        self.bring_in(&ours, id)?;
-        self.release(id)?;
-        Ok(Some(id))
+        if !self.bring_in(&ours, becomes, &own)? {
+            return Ok(None);
+        }
+        self.release(becomes)?;
+        Ok(Some(becomes))
     }
 
     /// Whether a file of Queue holds what `decided` holds.
@@ -97,8 +125,8 @@ impl Spool {
         same_bytes(&mut one, &mut other).map_err(DiskError::when("read", decided))
     }
 
-    fn half_claimed(&self, id: MessageId) -> PathBuf {
-        let name = format!(".{}", QueueName::Taken(id, self.node().clone()));
+    fn half_claimed(&self, id: MessageId, node: &NodeName) -> PathBuf {
+        let name = format!(".{}", QueueName::Taken(id, node.clone()));
         self.folders().pickup.join(name)
     }
 

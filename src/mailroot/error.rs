@@ -22,6 +22,27 @@ impl DiskError {
         move |source| Self { doing, path, source }
     }
 
+    /// The kind of trouble, for telling it once: the verb, the folder and what the system said, not the single file.
+    pub fn kind(&self) -> String {
+        let folder = if self.path.is_dir() {
+            Some(self.path.as_path())
+        } else {
+            self.path.parent()
+        };
+        let folder = folder.unwrap_or(&self.path).display();
+        format!("cannot {} in {folder}: {}", self.doing, self.source)
+    }
+
+    /// Whether a sync failed, after which the system may call written what is lost. An interruption or a missing name
+    /// says nothing about the disk.
+    pub fn is_failed_sync(&self) -> bool {
+        self.doing.starts_with("sync")
+            && !matches!(
+                self.source.kind(),
+                io::ErrorKind::Interrupted | io::ErrorKind::NotFound
+            )
+    }
+
     /// Whether the name was simply not there (any more).
     pub fn is_gone(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound

@@ -16,12 +16,14 @@
 mod across;
 pub mod error;
 pub mod evidence;
+mod mend;
 pub mod names;
 pub mod node;
 pub mod probe;
 pub mod prune;
 pub mod spool;
 pub mod tree;
+pub mod volume;
 pub mod watch;
 
 pub use error::{DiskError, Result};

@@ -13,10 +13,11 @@ use crate::mail::MessageId;
 use std::ffi::OsStr;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// One running process: host name, `-`, four random characters; upper-case letters, digits and `-`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct NodeName(Box<str>);
+pub struct NodeName(Arc<str>);
 
 /// A host name is cut to this, so that no file name of ours comes near 255 bytes.
 const MAX_HOST_PART: usize = 40;

@@ -5,8 +5,10 @@
 
 use super::error::{DiskError, Result};
 use super::names::{NodeName, QueueName};
+use super::volume::Volume;
 use crate::config::Folders;
 use crate::mail::MessageId;
+use crate::mail::id::Ulid;
 use rustix::fs::{CWD, RenameFlags};
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -14,14 +16,29 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+use tracing::warn;
 
 /// One mailroot as one node sees it.
 #[derive(Debug)]
 pub struct Spool {
     folders: Folders,
-    node: NodeName,
+    volumes: Volumes,
+    node: RwLock<NodeName>,
     next_tmp: AtomicU64,
 }
+
+/// The volumes that mail is moved to and taken from.
+#[derive(Debug)]
+struct Volumes {
+    pickup: Volume,
+    queue: Volume,
+    drop: Volume,
+    badmail: Volume,
+}
+
+/// Records of higher lives are not looked for where the life is not known.
+const MOST_LIVES: u32 = 31;
 
 /// Folders that files are put into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,21 +65,42 @@ pub enum ClaimState {
 impl Spool {
     /// A view of the tree for `node`. Touches nothing.
     pub fn new(folders: Folders, node: NodeName) -> Self {
+        let volumes = Volumes {
+            pickup: Volume::of(&folders.pickup),
+            queue: Volume::of(&folders.queue),
+            drop: Volume::of(&folders.drop),
+            badmail: Volume::of(&folders.badmail),
+        };
         Self {
             folders,
-            node,
+            volumes,
+            node: RwLock::new(node),
             next_tmp: AtomicU64::new(1),
         }
     }
 
     /// The name of this process.
-    pub fn node(&self) -> &NodeName {
-        &self.node
+    pub fn node(&self) -> NodeName {
+        self.node.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Goes on under another name: what was claimed under the former one is no longer ours.
+    pub fn rename_node(&self, node: NodeName) {
+        *self.node.write().unwrap_or_else(PoisonError::into_inner) = node;
     }
 
     /// Where the folders are.
     pub fn folders(&self) -> &Folders {
         &self.folders
+    }
+
+    /// Whether Pickup and Queue are where they were: nothing is claimed into the place that an unmounted volume has
+    /// left.
+    pub fn claims_are_possible(&self) -> Result<()> {
+        let in_place =
+            |volume: &Volume, path: &Path| volume.is_in_place().map_err(DiskError::when("use", path));
+        in_place(&self.volumes.pickup, &self.folders.pickup)?;
+        in_place(&self.volumes.queue, &self.folders.queue)
     }
 
     /// Arrow 1, **claim**: `Pickup/name` → `Queue/ID@NODE.EML`. `false`: somebody else has it, or it is gone.
@@ -133,6 +171,13 @@ impl Spool {
             Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists && is_empty(&to) => {
                 self.rename(&from, &to, false)
             }
+            // Somebody put a copy of the message back while we had it; ours knows what became of it.
+            Err(error) if error.source.kind() == io::ErrorKind::AlreadyExists => {
+                let held = self.in_queue(&QueueName::Held(id));
+                self.rename(&to, &held, true)?;
+                warn!(%id, "a second file of this message lay in Queue; it is set aside as {id}.HOLD");
+                self.rename(&from, &to, true)
+            }
             other => other,
         }
     }
@@ -185,18 +230,6 @@ impl Spool {
         }
     }
 
-    /// Whether this message lies in Queue under a name that it can have there: waiting, held, or in the hand of one
-    /// of `nodes`. Some looks instead of a listing, which grows with Queue.
-    pub fn is_in_queue(&self, id: MessageId, nodes: &[NodeName]) -> bool {
-        [id, id.next_life()].into_iter().any(|id| {
-            let taken = nodes.iter().map(|node| QueueName::Taken(id, node.clone()));
-            [QueueName::Waiting(id), QueueName::Held(id)]
-                .into_iter()
-                .chain(taken)
-                .any(|name| self.in_queue(&name).symlink_metadata().is_ok())
-        })
-    }
-
     /// What the transcripts of all lives say, each cut to its last `limit` bytes: (LTR, RTR).
     pub fn transcripts(&self, id: MessageId, limit: usize) -> (String, String) {
         let gather = |name: fn(MessageId) -> QueueName| {
@@ -230,6 +263,14 @@ impl Spool {
         Ok(None)
     }
 
+    /// The newest record of a message whose life is not known. Lives are few: names are tried, Queue is not listed.
+    pub fn newest_env(&self, ulid: Ulid) -> Result<Option<Vec<u8>>> {
+        self.read_env(MessageId {
+            ulid,
+            life: MOST_LIVES,
+        })
+    }
+
     /// *put*: write TMP, sync it, rename, sync the folder. Replaces a former file of that name.
     pub fn put(
         &self,
@@ -238,10 +279,7 @@ impl Spool {
         write: &mut dyn FnMut(&mut File) -> io::Result<()>,
     ) -> Result<()> {
         let folder = self.folder(shelf);
-        let number = self.next_tmp.fetch_add(1, Ordering::Relaxed);
-        // A leading period in the folders that applications read: their readers ignore it.
-        let hidden = if shelf == Shelf::Drop { "." } else { "" };
-        let tmp = folder.join(format!("{hidden}{}.{number}.TMP", self.node));
+        let tmp = folder.join(self.next_tmp(shelf));
         let result = self.write_synced(shelf, &tmp, write).and_then(|()| {
             self.rename(&tmp, &folder.join(name), false)?;
             sync_folder(folder)
@@ -250,6 +288,14 @@ impl Spool {
             let _ = std::fs::remove_file(&tmp); // worthless; the scan removes it when this fails
         }
         result
+    }
+
+    /// A name that was never used before, for what is being written.
+    pub(super) fn next_tmp(&self, shelf: Shelf) -> String {
+        let number = self.next_tmp.fetch_add(1, Ordering::Relaxed);
+        // A leading period in the folders that applications read: their readers ignore it.
+        let hidden = if shelf == Shelf::Drop { "." } else { "" };
+        format!("{hidden}{}.{number}.TMP", self.node())
     }
 
     fn write_synced(
@@ -265,6 +311,14 @@ impl Spool {
             .mode(mode)
             .open(tmp)
             .map_err(DiskError::when("create", tmp))?;
+        let volume = match shelf {
+            Shelf::Queue => &self.volumes.queue,
+            Shelf::Drop => &self.volumes.drop,
+            Shelf::Badmail => &self.volumes.badmail,
+        };
+        file.metadata()
+            .and_then(|meta| volume.expects(meta.dev()))
+            .map_err(DiskError::when("write", tmp))?;
         write(&mut file).map_err(DiskError::when("write", tmp))?;
         file.sync_data().map_err(DiskError::when("sync", tmp))
     }
@@ -286,6 +340,11 @@ impl Spool {
         let path = self.taken(id);
         let file = File::open(&path).map_err(DiskError::when("open", &path))?;
         file.sync_data().map_err(DiskError::when("sync", &path))
+    }
+
+    /// Makes the names in Queue durable: claims, and records that another node may not have synced.
+    pub fn sync_queue(&self) -> Result<()> {
+        sync_folder(&self.folders.queue)
     }
 
     /// Syncs the folders that messages leave from, so that what went is proven gone.
@@ -311,10 +370,11 @@ impl Spool {
 
     /// Path of the message file while it is ours.
     pub fn taken(&self, id: MessageId) -> PathBuf {
-        self.folders.queue.join(format!("{id}@{}.EML", self.node))
+        self.folders.queue.join(format!("{id}@{}.EML", self.node()))
     }
 
-    pub(super) fn waiting(&self, id: MessageId) -> PathBuf {
+    /// Path of the message file while it waits.
+    pub fn waiting(&self, id: MessageId) -> PathBuf {
         self.folders.queue.join(format!("{id}.EML"))
     }
 

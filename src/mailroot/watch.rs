@@ -3,12 +3,15 @@
 //!
 //! Reads: change notifications. Writes: nothing. Thread: notify's own, which only fills [`Hints`].
 
+use crossbeam_channel::Sender;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use tracing::warn;
 
 /// What happened to a name since the last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,18 +46,72 @@ impl Hints {
     }
 }
 
-/// Watches one folder; dropping it ends the watch.
-pub struct Watch {
-    _watcher: RecommendedWatcher,
+/// Watches one folder, also when that is removed and made again.
+pub struct Watcher {
+    folder: PathBuf,
+    hints: Arc<Hints>,
+    wake: Sender<()>,
+    watch: Option<Watch>,
+    failing: bool,
 }
 
-impl Watch {
-    /// Starts watching `folder`; `wake` must not block and must not panic.
-    pub fn start(
-        folder: &Path,
-        hints: Arc<Hints>,
-        wake: impl Fn() + Send + 'static,
-    ) -> Result<Self, notify::Error> {
+/// A watch on a folder as it was when the watch began; dropping it ends the watch.
+struct Watch {
+    _watcher: RecommendedWatcher,
+    /// Device and number of the folder: a watch does not follow a name.
+    folder: (u64, u64),
+}
+
+impl Watcher {
+    /// Watches `folder` when it can be watched; what happens is noted in `hints`, then `wake` is poked.
+    pub fn start(folder: &Path, hints: Arc<Hints>, wake: Sender<()>) -> Self {
+        let mut watcher = Self {
+            folder: folder.to_owned(),
+            hints,
+            wake,
+            watch: None,
+            failing: false,
+        };
+        watcher.follow();
+        watcher
+    }
+
+    /// Whether notifications can come.
+    pub fn is_watching(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// Begins a watch if there is none on the folder that has the name now. Cheap when there is.
+    pub fn follow(&mut self) {
+        let Ok(meta) = self.folder.metadata() else {
+            return; // said by whoever lists it
+        };
+        let now = (meta.dev(), meta.ino());
+        if self.watch.as_ref().is_some_and(|watch| watch.folder == now) {
+            return;
+        }
+        match self.begin() {
+            Ok(watcher) => {
+                self.failing = false;
+                self.watch = Some(Watch {
+                    _watcher: watcher,
+                    folder: now,
+                });
+            }
+            Err(error) if !self.failing => {
+                self.failing = true;
+                warn!(%error, "Pickup cannot be watched; it is looked at every pickup.poll");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn begin(&self) -> Result<RecommendedWatcher, notify::Error> {
+        let (hints, wake) = (Arc::clone(&self.hints), self.wake.clone());
+        // On notify's thread: must neither block nor panic.
+        let wake = move || {
+            let _ = wake.try_send(());
+        };
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return wake() };
             if let Some(what) = meaning(&event.kind) {
@@ -66,8 +123,8 @@ impl Watch {
                 wake();
             }
         })?;
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(Self { _watcher: watcher })
+        watcher.watch(&self.folder, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
     }
 }
 
@@ -97,10 +154,7 @@ mod tests {
         std::fs::create_dir(&pickup).unwrap();
         let hints = Arc::new(Hints::default());
         let (tx, rx) = crossbeam_channel::bounded(1);
-        let _watch = Watch::start(&pickup, Arc::clone(&hints), move || {
-            let _ = tx.try_send(());
-        })
-        .unwrap();
+        let _watch = Watcher::start(&pickup, Arc::clone(&hints), tx);
         std::fs::write(dir.path().join("x"), "x").unwrap();
         std::fs::rename(dir.path().join("x"), pickup.join("moved")).unwrap();
         std::fs::write(pickup.join("written"), "x").unwrap();
@@ -113,5 +167,27 @@ mod tests {
         }
         assert_eq!(seen.get(&OsString::from("moved")), Some(&Happened::RenamedIn));
         assert_eq!(seen.get(&OsString::from("written")), Some(&Happened::Changed));
+    }
+
+    #[test]
+    fn a_folder_that_was_made_again_is_watched_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let pickup = dir.path().join("Pickup");
+        std::fs::create_dir(&pickup).unwrap();
+        let hints = Arc::new(Hints::default());
+        let (tx, rx) = crossbeam_channel::bounded(1);
+        let mut watch = Watcher::start(&pickup, Arc::clone(&hints), tx);
+        std::fs::rename(&pickup, dir.path().join("away")).unwrap();
+        watch.follow();
+        std::fs::create_dir(&pickup).unwrap();
+        watch.follow();
+        std::fs::write(pickup.join("written"), "x").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut seen = HashMap::new();
+        while !seen.contains_key(&OsString::from("written")) && Instant::now() < deadline {
+            let _ = rx.recv_timeout(Duration::from_millis(100));
+            seen.extend(hints.take());
+        }
+        assert!(seen.contains_key(&OsString::from("written")), "{seen:?}");
     }
 }

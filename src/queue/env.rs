@@ -20,7 +20,7 @@
 //! one. One `rcpt` line per recipient, followed by its `last` line once it was tried. Unknown words are an error:
 //! what we do not understand we do not guess at. The frozen examples in `spool-fixtures/formats/v1` are read for ever.
 
-use super::record::{Given, Owed, RecipientRecord, Record, ReportState, State};
+use super::record::{Delay, Given, Owed, RecipientRecord, Record, ReportState, State};
 use crate::clock::Millis;
 use crate::mail::{
     Address, BodyType, EnhancedStatus, Envelope, MessageId, Notify, Outcome, Recipient, Ret, Verdict,
@@ -91,10 +91,13 @@ fn write_recipient(out: &mut String, entry: &RecipientRecord) {
         ReportState::Owed(Owed::Failure) => out.push_str(" report=failure"),
         ReportState::Owed(Owed::Success) => out.push_str(" report=success"),
         ReportState::Owed(Owed::Relay) => out.push_str(" report=relay"),
+        ReportState::Owed(Owed::Delay) => {} // never stands here
         ReportState::Done => out.push_str(" reported"),
     }
-    if entry.delay_told {
-        out.push_str(" delay-told");
+    match entry.delay {
+        Delay::Untold => {}
+        Delay::Owed => out.push_str(" delay-owed"),
+        Delay::Told => out.push_str(" delay-told"),
     }
     if let Some(notify) = entry.recipient.notify {
         let _ = write!(out, " notify={notify}");
@@ -253,7 +256,8 @@ fn read_recipient(text: &str) -> Option<RecipientRecord> {
             ("report", "success") => entry.report = ReportState::Owed(Owed::Success),
             ("report", "relay") => entry.report = ReportState::Owed(Owed::Relay),
             ("reported", "") => entry.report = ReportState::Done,
-            ("delay-told", "") => entry.delay_told = true,
+            ("delay-owed", "") => entry.delay = Delay::Owed,
+            ("delay-told", "") => entry.delay = Delay::Told,
             ("notify", n) => entry.recipient.notify = Some(Notify::parse(n)?),
             ("orcpt", o) => entry.recipient.orcpt = Some(one_word(o).into_owned()),
             ("unroutable", "") => routable = false,
@@ -384,7 +388,7 @@ mod tests {
         record.crashes = 1;
         if let Some(last) = record.recipients.last_mut() {
             last.next = 1_795_300_187_000;
-            last.delay_told = true;
+            last.delay = Delay::Told;
         }
         record
     }

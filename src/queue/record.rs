@@ -37,8 +37,8 @@ pub struct RecipientRecord {
     pub state: State,
     /// What the sender has been, or must be, told of its end.
     pub report: ReportState,
-    /// The delay has been reported.
-    pub delay_told: bool,
+    /// Whether the sender has been, or must be, told that it takes longer.
+    pub delay: Delay,
     /// Attempts so far.
     pub tries: u32,
     /// When the next attempt is due; 0: at once.
@@ -78,6 +78,17 @@ pub enum ReportState {
     Done,
 }
 
+/// What the sender is told of a delay: once for each recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delay {
+    /// Nothing yet.
+    Untold,
+    /// A DSN is due and not yet in Queue.
+    Owed,
+    /// The DSN is a message of its own now.
+    Told,
+}
+
 /// Which DSN is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Owed {
@@ -87,6 +98,8 @@ pub enum Owed {
     Success,
     /// `Action: relayed`: the next host does not do DSN
     Relay,
+    /// `Action: delayed`; stands in [`Delay`], beside what is said of the end
+    Delay,
 }
 
 impl Record {
@@ -118,11 +131,7 @@ impl Record {
 
     /// When the earliest open recipient is due; at once while a report is owed; `None` when nothing is to be done.
     pub fn due(&self) -> Option<Millis> {
-        if self
-            .recipients
-            .iter()
-            .any(|r| matches!(r.report, ReportState::Owed(_)))
-        {
+        if self.owes() {
             return Some(0);
         }
         self.recipients
@@ -159,9 +168,31 @@ impl Record {
         entry.last = Some(Given { outcome, at: now });
     }
 
+    /// Whether any DSN is due and not yet in Queue.
+    pub fn owes(&self) -> bool {
+        self.recipients
+            .iter()
+            .any(|r| matches!(r.report, ReportState::Owed(_)) || r.delay == Delay::Owed)
+    }
+
     /// The recipients for whom a DSN of this kind is due.
     pub fn owed(&self, owed: Owed) -> Vec<usize> {
-        self.indices(|r| r.report == ReportState::Owed(owed))
+        self.indices(|r| match owed {
+            Owed::Delay => r.delay == Delay::Owed,
+            _ => r.report == ReportState::Owed(owed),
+        })
+    }
+
+    /// The DSN of this kind for these recipients is a message of its own now.
+    pub fn note_reported(&mut self, owed: Owed, recipients: &[usize]) {
+        for &index in recipients {
+            if let Some(entry) = self.recipients.get_mut(index) {
+                match owed {
+                    Owed::Delay => entry.delay = Delay::Told,
+                    _ => entry.report = ReportState::Done,
+                }
+            }
+        }
     }
 
     /// The failed recipients that nobody is told about.
@@ -186,7 +217,7 @@ impl RecipientRecord {
             recipient,
             state: State::Open,
             report: ReportState::None,
-            delay_told: false,
+            delay: Delay::Untold,
             tries: 0,
             next: 0,
             last: None,

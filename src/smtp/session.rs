@@ -32,6 +32,8 @@ pub struct Sent {
     /// Indices of recipients that were not put to the question, for want of room in this transaction (452) or because
     /// the kept connection was found closed: they can go in a further one. Their outcome says so, deferred.
     pub left_over: Vec<usize>,
+    /// The host has the whole content, and the connection broke before it said what became of it.
+    pub uncertain: bool,
 }
 
 impl Session {
@@ -94,6 +96,7 @@ impl Session {
             outcomes: done.outcomes,
             dialogue: self.chat.dialogue.take(),
             left_over: done.left_over,
+            uncertain: done.uncertain,
         }
     }
 
@@ -120,6 +123,7 @@ impl Session {
             } else {
                 Vec::new()
             },
+            uncertain: false,
         }
     }
 }

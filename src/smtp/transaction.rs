@@ -33,6 +33,7 @@ pub(super) struct Done {
     pub outcomes: Vec<Outcome>,
     pub left_over: Vec<usize>,
     pub in_step: bool,
+    pub uncertain: bool,
 }
 
 /// Why a transaction ends before its end.
@@ -71,6 +72,8 @@ pub(super) struct Exchange<'a> {
     write_failed: Option<Broken>,
     /// The whole message, with its end, is on its way.
     content_sent: bool,
+    /// … and the connection broke before the host said what became of it.
+    uncertain: bool,
     /// The host gave the reply that ends a transaction, and it was positive: no RSET is due.
     ended_well: bool,
     waiting_for: &'static str,
@@ -101,6 +104,7 @@ impl<'a> Exchange<'a> {
             accepted: 0,
             write_failed: None,
             content_sent: false,
+            uncertain: false,
             ended_well: false,
             waiting_for: "",
         }
@@ -223,6 +227,7 @@ impl<'a> Exchange<'a> {
                 let cause = self.write_failed.as_ref().unwrap_or(&broken);
                 let mut outcome = judge_broken(cause, self.waiting_for, self.host);
                 if self.content_sent {
+                    self.uncertain = true;
                     outcome
                         .text
                         .push_str("; it may have been accepted, so a second copy is possible");
@@ -256,6 +261,7 @@ impl<'a> Exchange<'a> {
                 .collect(),
             left_over: self.left_over,
             in_step,
+            uncertain: self.uncertain,
         }
     }
 }

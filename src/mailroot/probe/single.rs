@@ -5,7 +5,7 @@
 use super::storage::{Litter, Names, Real, Storage};
 use crate::mailroot::error::{DiskError, Result};
 use crate::mailroot::evidence::{self, Looked, Writers};
-use crate::mailroot::watch::{Hints, Watch};
+use crate::mailroot::watch::{Hints, Watcher};
 use rustix::fs::{CWD, RenameFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -185,12 +185,10 @@ pub fn keeps_existing(folder: &Path, names: &Names) -> io::Result<Option<bool>> 
 pub fn notified(watched: &Path, by: &Path, patience: Duration) -> Result<Option<Duration>> {
     let hints = Arc::new(Hints::default());
     let (wake, line) = crossbeam_channel::bounded(1);
-    let poke = move || {
-        let _ = wake.try_send(());
-    };
-    let Ok(_watch) = Watch::start(watched, Arc::clone(&hints), poke) else {
+    let watcher = Watcher::start(watched, Arc::clone(&hints), wake);
+    if !watcher.is_watching() {
         return Ok(None);
-    };
+    }
     let mut litter = Litter::new(&Real);
     let names = Names::new();
     let new = names.next();

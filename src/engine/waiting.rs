@@ -1,0 +1,133 @@
+//! What keeper learns of a message that waits in Queue before it is taken: when it is due, whether somebody touched it,
+//! whom it waits for. All of it is a hint: the truth is what is read after the claim.
+//!
+//! Reads: ENV files, the first line of a message. Writes: nothing. Thread: keeper's rayon.
+
+use super::shared::Settings;
+use super::undelivered;
+use crate::clock::{self, Millis};
+use crate::mail::id::Ulid;
+use crate::mail::{EnhancedStatus, MessageId};
+use crate::mailroot::Spool;
+use crate::mailroot::evidence::open_plain;
+use crate::queue::record::Record;
+use crate::queue::{State, env};
+use crate::route::Route;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+/// "Its time is no longer the one that ENV remembers, give or take two seconds": some storage keeps whole seconds.
+const TOUCH_TOLERANCE: i128 = 2_000_000_000;
+/// What dispatch gives to whom waits for its domain.
+const ON_HOLD: EnhancedStatus = EnhancedStatus::new(4, 3, 2);
+/// Records may have been written under settings with longer waits than today's.
+const LEAST_LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// What is known of a waiting message.
+#[derive(Clone, Copy)]
+pub struct Waiting {
+    /// Of its file.
+    pub life: u32,
+    /// When to take it.
+    pub due: Millis,
+    /// Of the message file, as ENV remembers it; 0 when there is no ENV.
+    pub file_time: i128,
+    /// For its domain, or for room in Badmail, not for the time.
+    pub held: bool,
+    /// It was touched: the schedule does not count.
+    pub forced: bool,
+    /// It is a report of ours on this message.
+    pub parent: Option<Ulid>,
+}
+
+/// The record of `id`, or why it is none.
+pub fn parse(bytes: &[u8], id: MessageId) -> Result<Record, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
+    let record = env::read(text).map_err(|error| error.to_string())?;
+    if !env::is_valid_for(record.id, id) {
+        return Err(format!("it is the record of another message, {}", record.id));
+    }
+    Ok(record)
+}
+
+/// What a record says of a message that was not known.
+pub fn first_sight(settings: &Settings, spool: &Spool, id: MessageId, file_time: i128) -> Waiting {
+    let mut fresh = Waiting {
+        life: id.life,
+        due: 0,
+        file_time: 0,
+        held: false,
+        forced: false,
+        parent: None,
+    };
+    // What cannot be read or understood now is settled after the claim.
+    let Ok(Some(bytes)) = spool.read_env(id) else {
+        fresh.parent = parent_by_file(spool, id);
+        return fresh;
+    };
+    let Ok(record) = parse(&bytes, id) else {
+        return fresh;
+    };
+    let (held, freed) = holds(settings, &record);
+    let forced = freed || differs(record.file_time, file_time);
+    let due = record.due().unwrap_or(0);
+    // Further away than any wait: it was written by a clock that was wrong.
+    let is_sane = due <= clock::now().saturating_add(longest_wait(settings));
+    Waiting {
+        due: if forced || !is_sane { 0 } else { due },
+        file_time: record.file_time,
+        held,
+        forced,
+        parent: undelivered::parent_of(record.sender.as_ref(), record.envid.as_deref()),
+        ..fresh
+    }
+}
+
+/// The message that a report without a record is about: its leading block is as we write it.
+fn parent_by_file(spool: &Spool, id: MessageId) -> Option<Ulid> {
+    let mut top = [0; 256];
+    let file = open_plain(&spool.waiting(id)).ok()?;
+    let n = file.read_at(&mut top, 0).ok()?;
+    let line = top.get(..n)?.split(|&b| b == b'\n').next()?;
+    let (sender, envid) = std::str::from_utf8(line).ok()?.trim_end().split_once(" ENVID=")?;
+    (sender == "x-sender: <>")
+        .then(|| undelivered::parent_of(None, Some(envid)))
+        .flatten()
+}
+
+/// The longest that a schedule lets anything wait, with its jitter.
+fn longest_wait(settings: &Settings) -> Millis {
+    let schedules = [&settings.config.delivery.schedule, &settings.config.drop.schedule];
+    let waits = schedules.iter().flat_map(|schedule| &schedule.retry);
+    let longest = waits.max().copied().unwrap_or(LEAST_LONGEST_WAIT);
+    let longest = longest.max(LEAST_LONGEST_WAIT).as_millis() * 5 / 4;
+    u64::try_from(longest).unwrap_or(u64::MAX)
+}
+
+/// Whether a recipient waits for its domain to be set free, and whether one such domain has been meanwhile: settings
+/// can change while nothing runs.
+fn holds(settings: &Settings, record: &Record) -> (bool, bool) {
+    let (mut held, mut freed) = (false, false);
+    for entry in record
+        .recipients
+        .iter()
+        .filter(|entry| entry.state == State::Open)
+    {
+        let waits = entry
+            .last
+            .as_ref()
+            .is_some_and(|last| last.outcome.status == ON_HOLD && last.outcome.host.is_none());
+        if waits {
+            match settings.routes.of(&entry.recipient.address) {
+                Route::Remote(to) if to.hold => held = true,
+                _ => freed = true,
+            }
+        }
+    }
+    (held, freed)
+}
+
+/// Whether a file has been touched since.
+pub fn differs(remembered: i128, seen: i128) -> bool {
+    (remembered - seen).abs() > TOUCH_TOLERANCE
+}
