@@ -146,7 +146,7 @@ fn a_disk_that_refuses_steps() {
 #[rustfmt::skip]
 fn pickup_on_another_volume() {
     holds(&[
-        ("another volume, a crash", Bounds { crashes: 1, ..APART }),
+        ("another volume, two crashes", Bounds { crashes: 2, ..APART }),
         ("another volume, a freeze", Bounds { freezes: 1, refusals: [false; 3], ..APART }),
         ("another volume, a cut", Bounds { cuts: 1, refusals: [false; 3], ..APART }),
         ("another volume, steps refused", Bounds { refused_steps: 2, refusals: [false; 3], ..APART }),
@@ -232,6 +232,7 @@ const WITHOUT: &[(&[Rule], Bounds, &str)] = &[
     (&[Rule::CopyIsSynced], Bounds { cuts: 1, ..APART }, DAMAGED),
     (&[Rule::HalfFirst], Bounds { crashes: 1, ..APART }, REPEATED),
     (&[Rule::HalfDecides], Bounds { freezes: 1, ..APART }, LOST),
+    (&[Rule::OlderCopiesGo], Bounds { crashes: 1, refusals: [false; 3], ..APART }, REPEATED),
     (&[Rule::LostCopyGoes], Bounds { freezes: 1, refusals: [false; 3], ..APART }, REPEATED),
     (&[Rule::OneName], Bounds { freezes: 1, refusals: [false; 3], ..APART }, REPEATED),
     (&[Rule::HalfDecides, Rule::LostCopyGoes], Bounds { freezes: 1, refusals: [false; 3], ..APART }, REPEATED),

@@ -124,6 +124,16 @@ impl Protocol {
                 if there.is_none() && !job.armed {
                     return at.let_go(s, out);
                 }
+                let older =
+                    |name: Name| name.kind() == Kind::Taken && name != taken && name.life() <= job.life;
+                let older = s.in_queue(job.id).map(|e| e.name).find(|name| older(*name));
+                if let Some(older) = older.filter(|_| there.is_some() && self.holds(Rule::OlderCopiesGo)) {
+                    let act = step(Verb::UnlinkOlder).with(u16::from(older.life()));
+                    return out.work(s, act, |s| {
+                        s.disk.remove(older);
+                        at.job(s).armed = false;
+                    });
+                }
                 let synced = self.holds(Rule::CopyIsSynced);
                 let copy = |s: &mut State| {
                     let record = s.jobs[n][usize::from(m)].record;

@@ -61,6 +61,8 @@ pub enum Rule {
     HalfFirst,
     /// The rename of the half decides; a copy whose life is not above the half's is not believed.
     HalfDecides,
+    /// Whoever has the half unlinks every copy that was made before.
+    OlderCopiesGo,
     /// Who finds the former gone has lost the claim: his copy goes.
     LostCopyGoes,
     /// Remains without a message go after ten minutes of listings, not after one.

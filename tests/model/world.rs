@@ -145,12 +145,8 @@ impl Protocol {
         let own = half.node() == s.slots[n].name;
         let life = half.life() + u8::from(!own);
         let ours = Name::new(Kind::Half, id, life, s.slots[n].name);
-        let worthless = Name::new(Kind::Taken, id, half.life(), half.node());
         out.work(s, Act::new(Verb::FinishHalf, n, half.m()).with(x), |s| {
             s.disk.rename(half, ours);
-            if decides && !own {
-                s.disk.remove(worthless);
-            }
             s.jobs[n][m] = Job {
                 phase: self.decided(),
                 id,
