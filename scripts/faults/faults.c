@@ -11,6 +11,7 @@
  *   FAULTS_WHO=1        such a line ends with two fields more: the thread, and the local port of a socket (else 0).
  *   FAULTS_KILL=N:P     ends the process by SIGKILL at point N; P is b, m or a. Middle: half of the bytes are written.
  *                       The log then has a line whose phases are `K` and P: where it ended.
+ *   FAULTS_FROM=PIECE   counts from the first call on that names a path with this piece in it
  *   FAULTS_FAIL=RULES   rules joined by ';', each CALLS@PATH=WHAT[:FROM[:COUNT[:EVERY]]]
  *                       CALLS   comma list of the names below, or *
  *                       PATH    a piece of the path, as it stands in the log ("tcp" for a socket); empty: any
@@ -86,6 +87,8 @@ static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
 static struct stat read_from;
 static atomic_long generation;
 static long kill_at;
+static const char *from_piece;
+static atomic_int begun;
 static char kill_phase;
 static atomic_long counter;
 static atomic_long next_handle = 1;
@@ -173,6 +176,7 @@ __attribute__((constructor)) static void begin(void) {
         kill_phase = strchr(text, ':') ? strchr(text, ':')[1] : 'b';
     }
     who = getenv("FAULTS_WHO") != NULL;
+    from_piece = getenv("FAULTS_FROM");
     when_file = getenv("FAULTS_WHEN");
     clock_file = getenv("FAULTS_CLOCK");
     steady_file = getenv("FAULTS_STEADY");
@@ -323,7 +327,7 @@ static void escape(char *to, size_t room, const char *from) {
 }
 
 static void log_point(const struct point *point, const char *phases, long result, int error) {
-    if (log_fd < 0) return;
+    if (log_fd < 0 || !point->number) return;
     char line[PATH_MAX * 2 + 256], path[PATH_MAX], other[PATH_MAX], more[64] = "";
     escape(path, sizeof path, point->path ? point->path : "-");
     escape(other, sizeof other, point->other ? point->other : "-");
@@ -347,6 +351,10 @@ static struct point enter_at(const char *call, const char *phases, const char *p
         pthread_mutex_lock(&order);
         point.locked = 1;
     }
+    if (from_piece && !atomic_load(&begun)) {
+        if (!path || !strstr(path, from_piece)) return point;
+        atomic_store(&begun, 1);
+    }
     point.number = atomic_fetch_add(&counter, 1) + 1;
     if (point.number == kill_at && kill_phase == 'b') die(&point, 0, 0);
     return point;
@@ -356,12 +364,12 @@ static struct point enter(const char *call, const char *phases, const char *path
     return enter_at(call, phases, path, other, 0);
 }
 
-static int in_the_middle(const struct point *point) { return point->number == kill_at && kill_phase == 'm'; }
+static int in_the_middle(const struct point *point) { return point->number && point->number == kill_at && kill_phase == 'm'; }
 
 static void leave(struct point *point, long result, long handle, long offset, const char *flags, const void *data,
                   size_t size) {
     int error = errno;
-    int killed = point->number == kill_at && kill_phase != 'b';
+    int killed = point->number && point->number == kill_at && kill_phase != 'b';
     if (!killed) log_point(point, point->phases, result, result < 0 ? error : 0);
     if (trace_fd >= 0) {
         static const char digits[] = "0123456789abcdef";

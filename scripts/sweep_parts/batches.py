@@ -22,6 +22,9 @@ class Batch:
     settings = ""
     letters = ()
     other_volume = False
+    # The points of an engine's start (the tree, the proof of the storage) are the same in all batches: those of two
+    # batches are enough.
+    from_the_start = False
     # Files that lie there at the end besides those that the letters tell of.
     stays = ()
 
@@ -50,6 +53,8 @@ class Plain(Batch):
 
 class Fresh(Plain):
     """The tree is made by the engine."""
+
+    from_the_start = True
 
     def prepare(self, place):
         super().prepare(place)
@@ -176,6 +181,7 @@ class Takeover(Plain):
 class Volume(Plain):
     """Pickup lies on another volume; a dead node's claims were cut short between their two steps."""
 
+    from_the_start = True
     other_volume = True
     ULIDS = Takeover.ULIDS
 
@@ -196,8 +202,10 @@ def is_waiting(name):
 def bury_a_node(place):
     """The files of a process of this boot that is no more."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    pids = os.readlink("/proc/self/ns/pid")
     limit = int(Path("/proc/sys/kernel/pid_max").read_text())
-    facts = {"counter": 1, "host": "gone.here.test", "boot": boot, "pid": limit + 7, "started": 1, "version": "0.1.0", "at": "then"}
+    facts = {"counter": 1, "host": "gone.here.test", "boot": boot, "pids": pids, "pid": limit + 7, "started": 1,
+             "version": "0.1.0", "at": "then"}
     place.write(place.tree / "Status/nodes" / f"{DEAD}.json", json.dumps(facts).encode() + b"\n")
     place.write(place.tree / "Status/nodes" / f"{DEAD}.LCK", b"")
 

@@ -15,6 +15,8 @@ FOLDERS = ("Pickup", "Queue", "Drop", "Badmail", "Status/nodes", "Logs")
 # A killed or finished engine must be through with so little mail long before that.
 PATIENCE = 15
 TICK = 0.003
+# The first of what an engine does after it has made the tree and put the storage to the proof.
+ENTRY = "/Status/nodes"
 
 
 class Stuck(Exception):
@@ -95,6 +97,8 @@ class Place:
                             "FAULTS_LOG": str(log), "FAULTS_WHO": "1"}
             if kill:
                 environment["FAULTS_KILL"] = kill
+            if not self.batch.from_the_start:
+                environment["FAULTS_FROM"] = ENTRY
             if control:
                 environment["FAULTS_FAIL"] = control
         with open(self.root / f"log-{self.runs}", "wb") as words:
