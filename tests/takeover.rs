@@ -198,6 +198,32 @@ fn what_processes_left_that_were_killed_as_they_entered_or_left_goes_with_the_ne
 }
 
 #[test]
+fn a_look_at_another_node_that_hangs_keeps_no_heartbeat() {
+    let host = host("");
+    let place = Place::new(&format!("{}{SHORT_LEASE}", to_smart_host(host.port(), "")));
+    let nodes = place.root().join("Status/nodes");
+    fs::create_dir_all(&nodes).unwrap();
+    // Whoever reads it waits for ever: a file of a storage that does not answer.
+    let heartbeat = nodes.join(format!("{DEAD}.json"));
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &heartbeat,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let root = place.root().display().to_string();
+    let service = process::start(&place.beside().join("service"), &["run", &root]);
+    std::thread::sleep(Duration::from_millis(1200)); // two leases
+    place.put("order.eml", order("bob@example.net"));
+    place.wait("it is sent", || host.counts().messages == 1);
+    let log = service.crash().stderr; // its judge waits for ever
+    assert!(!log.contains("missed its own heartbeat"), "{log}");
+    assert_eq!(served(&host), ["bob@example.net"]);
+}
+
+#[test]
 fn an_empty_file_that_an_operator_makes_beside_a_claimed_message_stops_nothing() {
     // `touch Queue/ID.EML` without -c, while the message is being sent.
     let host = host("end first 1 -> stall 300ms then 451 4.3.0 later");

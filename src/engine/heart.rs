@@ -1,15 +1,18 @@
 //! The heartbeat of this node, and the judge of the others (contract §6).
 //!
-//! Reads and writes: `Status/nodes`. Thread: heart. Not here: what is done with a dead node's claims (keeper).
+//! Reads and writes: `Status/nodes`. Threads: heart, which beats, and judge, which looks at the others when heart has
+//! beaten: a look at many nodes on slow storage must not keep our own heartbeat. Not here: what is done with a dead
+//! node's claims (keeper).
 
 use super::shared::{Mode, Shared, lock};
 use crate::mailroot::node::{self, Node};
 use crate::mailroot::{NodeName, Result as DiskResult};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// The last heartbeat as the fence sees it.
 pub struct Pulse {
@@ -63,13 +66,31 @@ struct Watched {
     alive: bool,
 }
 
-/// Beats until the end; judges the others after each successful beat of our own.
+/// Beats until the end; has the others judged after each successful beat of our own.
 pub fn run(shared: &Shared, presence: &mut Node) {
-    let nodes = shared.spool.folders().status.join("nodes");
-    let mut watched: HashMap<NodeName, Watched> = HashMap::new();
+    let bench = Bench::default();
+    let (call, called) = bounded(1);
+    std::thread::scope(|scope| {
+        let call = call; // dropped at the end: nobody calls any more
+        bench.anew.store(true, Ordering::SeqCst);
+        let _ = call.try_send(());
+        let judge = std::thread::Builder::new().name("judge".into());
+        if let Err(error) = judge.spawn_scoped(scope, || judge_when_called(shared, &bench, &called)) {
+            error!(%error, "cannot start a thread: what dead nodes left is not taken over");
+        }
+        beat_until_the_end(shared, presence, &bench, &call);
+    });
+}
+
+/// What heart tells the judge.
+#[derive(Default)]
+struct Bench {
+    /// Earlier looks do not count: we have just started, were frozen, or were blind.
+    anew: AtomicBool,
+}
+
+fn beat_until_the_end(shared: &Shared, presence: &mut Node, bench: &Bench, call: &Sender<()>) {
     let mut failing = false;
-    judge(shared, &nodes, &mut watched, true);
-    shared.poke_keeper();
     loop {
         let cluster = shared.settings().config.cluster.clone();
         if shared.stop.sleep(cluster.heartbeat) {
@@ -103,7 +124,7 @@ pub fn run(shared: &Shared, presence: &mut Node) {
                     warn!(%error, "no heartbeat: sending stops when half a lease has passed");
                 }
                 failing = true;
-                watched.values_mut().for_each(|w| w.unchanged = 0); // a judge that was blind starts counting anew
+                bench.anew.store(true, Ordering::SeqCst); // a judge that was blind starts counting anew
                 continue;
             }
             Ok(()) if failing => {
@@ -113,7 +134,23 @@ pub fn run(shared: &Shared, presence: &mut Node) {
             Ok(()) => {}
         }
         shared.pulse.beat();
-        judge(shared, &nodes, &mut watched, late);
+        if late {
+            bench.anew.store(true, Ordering::SeqCst);
+        }
+        let _ = call.try_send(()); // one that is still looking has missed this beat: it counts fewer, never more
+    }
+}
+
+/// One look for each call, until nobody calls any more.
+fn judge_when_called(shared: &Shared, bench: &Bench, called: &Receiver<()>) {
+    let nodes = shared.spool.folders().status.join("nodes");
+    let mut watched: HashMap<NodeName, Watched> = HashMap::new();
+    while called.recv().is_ok() {
+        let first = watched.is_empty();
+        judge(shared, &nodes, &mut watched, bench);
+        if first {
+            shared.poke_keeper();
+        }
     }
 }
 
@@ -129,8 +166,9 @@ fn begin_anew(shared: &Shared, presence: &mut Node) -> DiskResult<()> {
     Ok(())
 }
 
-/// One look at every other node. `anew`: we were frozen or have just started, earlier looks do not count.
-fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeName, Watched>, anew: bool) {
+/// One look at every other node.
+fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeName, Watched>, bench: &Bench) {
+    let (anew, epoch) = (bench.anew.swap(false, Ordering::SeqCst), shared.pulse.epoch());
     let cluster = &shared.settings().config.cluster;
     let beat = cluster.heartbeat.as_millis().max(1);
     let looks = u32::try_from(cluster.lease.as_millis().div_ceil(beat)).unwrap_or(u32::MAX);
@@ -141,11 +179,19 @@ fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeNam
     let own = shared.spool.node();
     names.retain(|name| *name != own);
     watched.retain(|name, _| names.contains(name));
-    for name in names {
+    let look = |name: NodeName| {
         let text = node::heartbeat_text(nodes, &name);
         let gone = text
             .as_deref()
             .is_some_and(|text| node::is_gone_from_here(nodes, &name, text));
+        (name, text, gone)
+    };
+    let seen: Vec<(NodeName, Option<String>, bool)> = names.into_iter().map(look).collect();
+    if !shared.pulse.is_fresh() || shared.pulse.epoch() != epoch {
+        bench.anew.store(true, Ordering::SeqCst); // the storage, or we, stood still while we looked
+        return;
+    }
+    for (name, text, gone) in seen {
         let entry = watched.entry(name.clone()).or_insert(Watched {
             text: text.clone(),
             unchanged: 0,

@@ -11,7 +11,7 @@
 //! session-n  one connection each: takes parts from its destination's line, sends, settles
 //! desk-n     Drop, and parts that end without a connection; settles
 //! mender     tries again what the disk did not take; proves a disk that has failed
-//! heart      heartbeat of this node, judge of the others
+//! heart      heartbeat of this node; calls judge, which looks at the others
 //! flush      syncs Queue and Pickup while removals are outstanding, then sweeps what removed messages left
 //! dns        in `dns`, the only async
 //! ```
