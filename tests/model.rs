@@ -232,6 +232,7 @@ const WITHOUT: &[(&[Rule], Bounds, &str)] = &[
     (&[Rule::CopyIsSynced], Bounds { cuts: 1, ..APART }, DAMAGED),
     (&[Rule::HalfFirst], Bounds { crashes: 1, ..APART }, REPEATED),
     (&[Rule::HalfDecides], Bounds { freezes: 1, ..APART }, LOST),
+    (&[Rule::PickupBeforeTakeover], Bounds { cuts: 1, crashes: 1, refusals: [false; 3], ..APART }, REPEATED),
     (&[Rule::OlderCopiesGo], Bounds { crashes: 1, refusals: [false; 3], ..APART }, REPEATED),
     (&[Rule::LostCopyGoes], Bounds { freezes: 1, refusals: [false; 3], ..APART }, REPEATED),
     (&[Rule::OneName], Bounds { freezes: 1, refusals: [false; 3], ..APART }, REPEATED),

@@ -59,6 +59,8 @@ pub enum Rule {
     CopyIsSynced,
     /// Half-made claims are finished before their copies are taken over.
     HalfFirst,
+    /// Before a copy is taken over it is sure that its half has gone.
+    PickupBeforeTakeover,
     /// The rename of the half decides; a copy whose life is not above the half's is not believed.
     HalfDecides,
     /// Whoever has the half unlinks every copy that was made before.

@@ -116,6 +116,9 @@ impl Protocol {
         }
         let act = Act::new(Verb::TakeOver, n, name.m()).with(u16::from(life) | u16::from(name.node()) << 3);
         out.work(s, act, |s| {
+            if self.bounds.apart && self.holds(Rule::PickupBeforeTakeover) {
+                s.disk.sync(Folder::Pickup);
+            }
             s.disk.rename(name, to);
             if name.node() != s.slots[n].name && s.beats(self.bounds.nodes, name.node()) {
                 s.fault = Fault::TakenFromLiving;
