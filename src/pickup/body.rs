@@ -12,6 +12,7 @@ pub(super) struct BodyScan {
     closed: bool,
     eight_bit: bool,
     longest: u64,
+    period_after_cr: bool,
     /// All CR bytes, and those of them that end a line.
     crs: u64,
     line_end_crs: u64,
@@ -37,6 +38,8 @@ pub(super) struct BodyFacts {
     pub longest: u64,
     /// CR bytes inside of lines; on the wire each becomes a line end.
     pub bare_crs: u64,
+    /// A period follows such a byte: it begins a line on the wire and in Drop, which here is none.
+    pub period_after_cr: bool,
     /// Offset of the end.
     pub end: u64,
 }
@@ -52,6 +55,7 @@ impl BodyScan {
             closed: false,
             eight_bit: false,
             longest: 0,
+            period_after_cr: false,
             crs: 0,
             line_end_crs: 0,
             line_start: start,
@@ -64,7 +68,12 @@ impl BodyScan {
     /// Takes the next block.
     pub(super) fn feed(&mut self, block: &[u8]) {
         self.eight_bit |= !block.is_ascii();
-        self.crs += memchr::memchr_iter(b'\r', block).count() as u64;
+        self.period_after_cr |= self.len > 0 && self.last == b'\r' && block.starts_with(b".");
+        let crs = memchr::memchr_iter(b'\r', block).count() as u64;
+        if crs > 0 {
+            self.period_after_cr |= memchr::memmem::find(block, b"\r.").is_some();
+        }
+        self.crs += crs;
         let mut rest = block;
         while let Some((line, tail)) =
             memchr::memchr(b'\n', rest).and_then(|lf| Some((rest.get(..lf)?, rest.get(lf + 1..)?)))
@@ -92,6 +101,7 @@ impl BodyScan {
             eight_bit: self.eight_bit,
             longest: self.longest,
             bare_crs: self.crs - self.line_end_crs,
+            period_after_cr: self.period_after_cr,
             end: self.line_start,
         }
     }
@@ -204,6 +214,22 @@ mod tests {
                 100_002 + 11
             )
         );
+    }
+
+    #[test]
+    fn a_period_after_a_bare_cr_is_seen_wherever_the_blocks_divide() {
+        for (body, want) in [
+            ("a\r.\n", true),
+            ("\r.", true),
+            ("a\r\n.\n", false),
+            (".\ra\r\r\n", false),
+        ] {
+            for size in 1..5 {
+                let mut scan = BodyScan::new(0, None);
+                body.as_bytes().chunks(size).for_each(|block| scan.feed(block));
+                assert_eq!(scan.finish().period_after_cr, want, "{body:?}");
+            }
+        }
     }
 
     proptest! {

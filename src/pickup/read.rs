@@ -235,7 +235,8 @@ impl Header {
         rules: &ReadRules,
     ) -> Submission {
         self.remark_on(encoding, body.eight_bit);
-        let judged = body.tally.judge(self.said_dots, rules.dots, body.end);
+        let mut judged = body.tally.judge(self.said_dots, rules.dots, body.end);
+        judged.dots.present |= body.period_after_cr;
         Submission {
             envelope: self.addressed.envelope,
             sender_origin: self.addressed.sender_origin,

@@ -93,7 +93,8 @@ pub struct Dots {
     pub stuffed: bool,
     /// The last line, a lone period, was an end marker and is not part of the body.
     pub end_marker: bool,
-    /// Whether any body line (the marker aside) begins with a period.
+    /// Whether any body line (the marker aside) begins with a period, also one that begins only when it is sent, after
+    /// a bare CR: who reads our Drop file must not judge it anew.
     pub present: bool,
 }
 
