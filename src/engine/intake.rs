@@ -3,16 +3,17 @@
 //! Reads: Pickup's names. Writes: nothing itself. Threads: intake, and a rayon pool of its own that looks at, claims
 //! and parses a batch ([`look`]). Not here: what a file says (pickup), where it goes (dispatch).
 
+use super::burial::{self, Burials};
 use super::dispatch::Event;
-use super::look::{Glance, Look, look};
+use super::lane::{Lane, PLACES};
+use super::look::{Glance, Look, Looker, Readers, look};
 use super::shared::{Mode, Settings, Shared, lock};
 use super::sightings::{Sightings, Why};
 use crate::mailroot::DiskError;
 use crate::mailroot::evidence;
 use crate::mailroot::watch::{Happened, Hints, Watcher};
-use crossbeam_channel::{bounded, select};
+use crossbeam_channel::{bounded, select, unbounded};
 use rayon::prelude::*;
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,8 +25,12 @@ use tracing::error;
 const BATCH: usize = 64;
 /// How long the first listing waits for heart's first look at other nodes.
 const FIRST_VERDICT: Duration = Duration::from_secs(1);
-/// Beyond the processors: so many large files may be read while others go on.
+/// A listing may take this share of the time: the next one waits so many times as long as the last one took.
+const LISTING_SHARE: u32 = 2;
+/// Beyond the processors: reading waits for the disk.
 const SPARE_READERS: usize = 2;
+/// So many files of a kind that take time to read are read at once.
+const READERS: usize = 2;
 
 /// Takes files until the end.
 pub fn run(shared: &Arc<Shared>) {
@@ -40,12 +45,29 @@ pub fn run(shared: &Arc<Shared>) {
         Err(error) => return error!(%error, "cannot start the threads that read Pickup"),
     };
     let shared_storage = evidence::is_shared_storage(&shared.spool.folders().pickup);
+    let (has_room, room) = bounded(1);
+    let (looked, results) = unbounded();
+    let burials = Arc::new(burial::start(shared, &has_room));
+    let reader = |name| {
+        let (shared, burials, looked) = (Arc::clone(shared), Arc::clone(&burials), looked.clone());
+        let work = move |glance| {
+            let _ = looked.send(look_aside(&shared, &burials, glance, shared_storage));
+        };
+        Lane::start(name, READERS, &has_room, work)
+    };
+    let readers = Readers {
+        medium: reader("medium"),
+        large: reader("large"),
+    };
     let (poke, wake) = bounded(1);
     let hints = Arc::new(Hints::default());
     let mut intake = Intake {
         shared,
         watch: Watcher::start(&shared.spool.folders().pickup, Arc::clone(&hints), poke),
+        hints,
         pool,
+        burials: Arc::clone(&burials),
+        readers,
         shared_storage,
         sightings: Sightings::default(),
         next_scan: Instant::now(),
@@ -57,17 +79,74 @@ pub fn run(shared: &Arc<Shared>) {
         std::thread::sleep(Duration::from_micros(500));
     }
     loop {
-        let hinted = hints.take();
         let due = intake.next_scan <= Instant::now();
-        intake.pass(hinted, due);
+        intake.pass(due);
         if shared.stop.is_set() {
-            return;
+            break;
         }
         let until = intake.next_look();
         select! {
             recv(wake) -> _ => {}
-            recv(shared.stop.signal()) -> _ => return,
+            recv(room) -> _ => intake.go_on(),
+            recv(results) -> looked => intake.was_looked_at(looked.into_iter().chain(results.try_iter()).collect()),
+            recv(shared.stop.signal()) -> _ => break,
             default(until.saturating_duration_since(Instant::now())) => {}
+        }
+    }
+    let Intake {
+        readers,
+        burials: same,
+        ..
+    } = intake;
+    drop(same);
+    readers.medium.finish();
+    readers.large.finish();
+    // What they had in hand at the last moment.
+    let jobs = results.try_iter().filter_map(|(_, look)| match look {
+        Look::Taken(job) => Some(job),
+        _ => None,
+    });
+    let _ = shared.events.send(Event::Jobs(jobs.collect()));
+    if let Ok(burials) = Arc::try_unwrap(burials) {
+        burials.finish();
+    }
+}
+
+/// A look at a file that takes time to read.
+fn look_aside(shared: &Shared, burials: &Burials, glance: Glance, shared_storage: bool) -> (Glance, Look) {
+    let settings = shared.settings();
+    let looker = Looker {
+        shared,
+        settings: &settings,
+        shared_storage,
+        burials,
+        aside: None,
+    };
+    let look = if wait_for_room(shared) {
+        look_unharmed(&looker, &glance)
+    } else {
+        Look::Done // the end has come; it lies where it was
+    };
+    (glance, look)
+}
+
+/// A panic of ours leaves the file where it is.
+fn look_unharmed(looker: &Looker<'_>, glance: &Glance) -> Look {
+    let looked = AssertUnwindSafe(|| look(looker, glance));
+    catch_unwind(looked).unwrap_or_else(|_| Look::Wait(Why::Unreadable("an internal error".into())))
+}
+
+/// Above the bound nobody claims: the rest waits in Pickup, where other nodes can take it.
+fn wait_for_room(shared: &Shared) -> bool {
+    loop {
+        if shared.stop.is_set() {
+            return false;
+        }
+        if shared.may_claim() && shared.in_hand.wait_for_room(Duration::from_millis(100)) > 0 {
+            return true;
+        }
+        if !shared.may_claim() && shared.stop.sleep(Duration::from_millis(100)) {
+            return false;
         }
     }
 }
@@ -75,7 +154,10 @@ pub fn run(shared: &Arc<Shared>) {
 struct Intake<'a> {
     shared: &'a Arc<Shared>,
     watch: Watcher,
+    hints: Arc<Hints>,
     pool: rayon::ThreadPool,
+    burials: Arc<Burials>,
+    readers: Readers,
     /// The lease says nothing about writers on other machines.
     shared_storage: bool,
     sightings: Sightings,
@@ -86,25 +168,42 @@ struct Intake<'a> {
 
 impl Intake<'_> {
     /// One pass: the hinted names, and all names when the scan is due.
-    fn pass(&mut self, hinted: HashMap<OsString, Happened>, scan: bool) {
-        for (name, what) in &hinted {
-            self.sightings.touched(name, *what == Happened::RenamedIn);
-        }
+    fn pass(&mut self, scan: bool) {
         if !scan {
-            let mut names: Vec<OsString> = hinted.into_keys().collect();
+            let mut names = self.hinted();
             names.extend(self.sightings.ripe(Instant::now()));
             names.sort_unstable();
             names.dedup();
             for batch in names.chunks(BATCH) {
                 self.look_at(batch.to_vec());
             }
-        } else if self.scan() {
-            self.next_scan = Instant::now() + self.shared.settings().config.pickup.poll;
+        } else {
+            let began = Instant::now();
+            if self.scan() {
+                let poll = self.shared.settings().config.pickup.poll;
+                self.next_scan = Instant::now() + poll.max(began.elapsed() * LISTING_SHARE);
+            }
         }
         self.note_idle(scan);
     }
 
-    /// The truth: every name in the folder. Takes them in batches while it lists. `false` when it was cut short.
+    /// Names that notifications have told since the last call.
+    fn hinted(&mut self) -> Vec<OsString> {
+        let hinted = self.hints.take();
+        for (name, what) in &hinted {
+            self.sightings.touched(name, *what == Happened::RenamedIn);
+        }
+        hinted.into_keys().collect()
+    }
+
+    /// There is room aside again.
+    fn go_on(&mut self) {
+        let names = self.sightings.crowded(PLACES);
+        self.look_at(names);
+    }
+
+    /// The truth: every name in the folder. Takes them in batches while it lists; what comes in meanwhile does not
+    /// wait for the end of a long list, nor the list for what goes on coming in. `false` when it was cut short.
     fn scan(&mut self) -> bool {
         let folder = self.shared.spool.folders().pickup.clone();
         let listed = std::fs::read_dir(&folder).map_err(DiskError::when("list", &folder));
@@ -121,17 +220,26 @@ impl Intake<'_> {
                 }
             };
         self.sightings.begin_scan();
+        let mut new: Vec<OsString> = self.hinted();
         let mut batch = Vec::with_capacity(BATCH);
         for entry in entries.flatten() {
             batch.push(entry.file_name());
             if batch.len() == BATCH {
                 self.look_at(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+                if new.is_empty() {
+                    new = self.hinted();
+                }
+                let first = new.split_off(new.len().saturating_sub(BATCH));
+                self.look_at(first);
                 if self.shared.stop.is_set() {
                     return false;
                 }
             }
         }
         self.look_at(batch);
+        for batch in new.chunks(BATCH) {
+            self.look_at(batch.to_vec());
+        }
         self.sightings.end_scan();
         true
     }
@@ -145,16 +253,10 @@ impl Intake<'_> {
             if crate::pickup::ignored(&name, ignore) || !self.sightings.wants_a_look(&name, now) {
                 continue;
             }
-            let (renamed_in, seen, incomplete) = self.sightings.of(&name, now);
-            glances.push(Glance {
-                name,
-                renamed_in,
-                seen,
-                incomplete,
-            });
+            glances.push(self.sightings.of(name, now));
         }
         while !glances.is_empty() {
-            if !self.wait_for_room() {
+            if !wait_for_room(self.shared) {
                 return;
             }
             if let Err(error) = self.shared.spool.claims_are_possible() {
@@ -168,48 +270,47 @@ impl Intake<'_> {
         }
     }
 
-    /// Above the bound nobody claims: the rest waits in Pickup, where other nodes can take it.
-    fn wait_for_room(&self) -> bool {
-        loop {
-            if self.shared.stop.is_set() {
-                return false;
-            }
-            if self.shared.may_claim() && self.shared.in_hand.wait_for_room(Duration::from_millis(100)) > 0 {
-                return true;
-            }
-            if !self.shared.may_claim() && self.shared.stop.sleep(Duration::from_millis(100)) {
-                return false;
-            }
-        }
-    }
-
     fn take(&mut self, settings: &Settings, glances: Vec<Glance>) {
-        let (shared, shared_storage) = (self.shared, self.shared_storage);
-        let look = |glance: &Glance| {
-            let looked = AssertUnwindSafe(|| look(shared, settings, glance, shared_storage));
-            catch_unwind(looked).unwrap_or_else(|_| Look::Wait(Why::Unreadable("an internal error".into())))
+        let looker = Looker {
+            shared: self.shared,
+            settings,
+            shared_storage: self.shared_storage,
+            burials: &self.burials,
+            aside: Some(&self.readers),
         };
+        let look = |glance: &Glance| look_unharmed(&looker, glance);
         let looks: Vec<Look> = match glances.as_slice() {
             [one] => vec![look(one)],
             many => self.pool.install(|| many.par_iter().map(look).collect()),
         };
+        self.was_looked_at(glances.into_iter().zip(looks).collect());
+    }
+
+    /// What looks came to, here and aside.
+    fn was_looked_at(&mut self, looks: Vec<(Glance, Look)>) {
+        let settings = self.shared.settings();
         let mut jobs = Vec::new();
-        for (glance, look) in glances.into_iter().zip(looks) {
-            match look {
+        for (glance, look) in looks {
+            let why = match look {
                 Look::Taken(job) => {
                     self.sightings.forget(&glance.name);
                     jobs.push(job);
+                    continue;
                 }
-                Look::Done => self.sightings.forget(&glance.name),
-                Look::Wait(why) => {
-                    self.sightings
-                        .note(glance.name, why, &settings.config.pickup, glance.renamed_in);
+                Look::Done | Look::Buried => {
+                    self.sightings.forget(&glance.name);
+                    continue;
                 }
-            }
+                Look::Aside(print) => Why::BeingRead(print),
+                Look::Wait(why) => why,
+            };
+            self.sightings
+                .note(glance.name, why, &settings.config.pickup, glance.renamed_in);
         }
         if !jobs.is_empty() {
             let _ = self.shared.events.send(Event::Jobs(jobs));
         }
+        self.note_idle(false);
     }
 
     fn next_look(&self) -> Instant {

@@ -166,6 +166,19 @@ impl Source {
         bytes.truncate(filled);
         Ok(Self::Memory(bytes.into()))
     }
+
+    /// Where the next byte lies that somebody wrote, from `offset` on. What lies before it are zeros without a place
+    /// on the disk: a file of many terabytes may be made of nothing else.
+    pub fn next_written(&self, offset: u64) -> u64 {
+        let Self::File(file, len) = self else {
+            return offset;
+        };
+        match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(at) => at.max(offset),
+            Err(rustix::io::Errno::NXIO) => (*len).max(offset), // zeros up to the end
+            Err(_) => offset,
+        }
+    }
 }
 
 impl ReadAt for Source {

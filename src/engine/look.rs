@@ -4,11 +4,12 @@
 //! which files are looked at and when (intake, sightings).
 
 use super::admit::is_unfinished;
-use super::job::{Job, Material, Source, read_source};
+use super::burial::{self, Burials, Unread};
+use super::job::{Job, Material, SMALL, Source, read_source};
+use super::lane::Lane;
 use super::shared::{Settings, Shared};
 use super::sightings::{Print, Why};
-use super::{tell, undelivered};
-use crate::badmail::Reason;
+use super::tell;
 use crate::mail::MessageId;
 use crate::mailroot::evidence::{self, Candidate, Looked, Writers};
 use crate::mailroot::shown;
@@ -21,6 +22,7 @@ use std::time::{Duration, SystemTime};
 use tracing::{debug, info};
 
 /// A file to look at.
+#[derive(Clone)]
 pub struct Glance {
     /// Its name in Pickup.
     pub name: OsString,
@@ -31,6 +33,8 @@ pub struct Glance {
     pub seen: Option<(Print, Duration)>,
     /// It was found incomplete then: as long as its print stays, it is not read again.
     pub incomplete: bool,
+    /// It had to wait for a place aside: as long as there is none, it is not looked at again.
+    pub crowded: bool,
 }
 
 impl Glance {
@@ -41,10 +45,59 @@ impl Glance {
     }
 }
 
+/// Who looks, by which rules.
+pub struct Looker<'a> {
+    /// The engine.
+    pub shared: &'a Shared,
+    /// The settings in force.
+    pub settings: &'a Settings,
+    /// The lease says nothing about writers on other machines.
+    pub shared_storage: bool,
+    /// For what cannot be understood.
+    pub burials: &'a Burials,
+    /// For files that take time to read. `None`: this is aside.
+    pub aside: Option<&'a Readers>,
+}
+
+/// Who reads large files: their size decides what they may wait for.
+pub struct Readers {
+    /// From [`SMALL`] on
+    pub medium: Lane<Glance>,
+    /// From [`LARGE`] on
+    pub large: Lane<Glance>,
+}
+
+/// Reading a file of this size can take tenths of a second.
+const LARGE: u64 = 1024 * 1024;
+
+impl Readers {
+    fn of(&self, len: u64) -> Option<&Lane<Glance>> {
+        if len <= SMALL {
+            None
+        } else if len < LARGE {
+            Some(&self.medium)
+        } else {
+            Some(&self.large)
+        }
+    }
+}
+
+impl Looker<'_> {
+    /// Whether a file of this size, that had to wait for a place, would have to wait again.
+    fn is_crowded(&self, len: u64) -> bool {
+        let reader = self.aside.and_then(|readers| readers.of(len));
+        self.burials.is_full() || reader.is_some_and(Lane::is_full)
+    }
+}
+
 /// What a look came to.
 pub enum Look {
     /// In hand.
     Taken(Arc<Job>),
+    /// In hand, to be buried.
+    Buried,
+    /// Others look at it.
+    Aside(Print),
     /// It went to Badmail, or it is gone.
     Done,
     /// Not yet.
@@ -52,8 +105,13 @@ pub enum Look {
 }
 
 /// Looks at one file; takes it when it is whole.
-pub fn look(shared: &Shared, settings: &Settings, glance: &Glance, shared_storage: bool) -> Look {
-    let path = shared.spool.folders().pickup.join(&glance.name);
+pub fn look(looker: &Looker<'_>, glance: &Glance) -> Look {
+    if let Some((print, _)) = glance.seen.filter(|_| glance.crowded)
+        && looker.is_crowded(print.0)
+    {
+        return Look::Wait(Why::Crowded(print));
+    }
+    let path = looker.shared.spool.folders().pickup.join(&glance.name);
     let candidate = match evidence::look(&path) {
         Looked::File(candidate) => candidate,
         Looked::Gone => return Look::Done,
@@ -63,28 +121,23 @@ pub fn look(shared: &Shared, settings: &Settings, glance: &Glance, shared_storag
         Looked::Unreadable(_) if is_gone(&path) => return Look::Done, // a stale handle: another node took it
         Looked::Unreadable(error) => return Look::Wait(Why::Unreadable(error.to_string())),
     };
-    let evidence = match judge_writer(settings, glance, &candidate, shared_storage) {
+    let evidence = match judge_writer(looker, glance, &candidate) {
         Ok(evidence) => evidence,
         Err(why) => return Look::Wait(why),
     };
-    read_and_claim(shared, settings, glance, candidate, evidence)
+    read_and_claim(looker, glance, candidate, evidence)
 }
 
 /// Contract §4 (a) to (c): the evidence that the writer is done, or why to wait.
-fn judge_writer(
-    settings: &Settings,
-    glance: &Glance,
-    candidate: &Candidate,
-    shared_storage: bool,
-) -> Result<&'static str, Why> {
-    let pickup = &settings.config.pickup;
+fn judge_writer(looker: &Looker<'_>, glance: &Glance, candidate: &Candidate) -> Result<&'static str, Why> {
+    let pickup = &looker.settings.config.pickup;
     let print = Why::print(&candidate.meta);
     let unchanged_for = glance.unchanged_for(print);
     match candidate.writers {
         Writers::Some => return Err(Why::BeingWritten(print)),
         Writers::Locked => return Err(Why::Locked(print)),
         Writers::Unknown => {}
-        Writers::None if shared_storage => {}
+        Writers::None if looker.shared_storage => {}
         Writers::None if glance.renamed_in => return Ok("renamed in, no writer (lease)"),
         Writers::None => {
             let age = candidate
@@ -110,13 +163,8 @@ fn judge_writer(
     }
 }
 
-fn read_and_claim(
-    shared: &Shared,
-    settings: &Settings,
-    glance: &Glance,
-    candidate: Candidate,
-    evidence: &str,
-) -> Look {
+fn read_and_claim(looker: &Looker<'_>, glance: &Glance, candidate: Candidate, evidence: &str) -> Look {
+    let (shared, settings) = (looker.shared, looker.settings);
     let grace = settings.config.pickup.incomplete_grace;
     let print = Why::print(&candidate.meta);
     let unchanged_for = glance.unchanged_for(print);
@@ -124,24 +172,51 @@ fn read_and_claim(
     if glance.incomplete && unchanged_for.is_some() && waited < grace {
         return Look::Wait(Why::Incomplete(print, grace - waited));
     }
+    if let Some(reader) = looker.aside.and_then(|readers| readers.of(candidate.meta.len())) {
+        // Looked at anew when its turn comes: no lease is held meanwhile.
+        let handed_over = reader.take_place() && reader.hand_over(glance.clone()).is_ok();
+        return if handed_over {
+            Look::Aside(print)
+        } else {
+            Look::Wait(Why::Crowded(print))
+        };
+    }
     // A process has died here, perhaps of reading a file: what is claimed first counts its lives.
     if shared.is_careful() {
         return claim(shared, glance, |id| {
             match read_whole(settings, &candidate, waited < grace) {
-                Ok(whole) => settle_claim(shared, settings, glance, &candidate, id, whole, evidence),
+                Ok(whole) => with_place(looker, whole.submission.is_err(), || {
+                    settle_claim(looker, glance, &candidate, id, whole, evidence)
+                })
+                .unwrap_or_else(|| put_back(shared, id)),
                 Err(_) => put_back(shared, id),
             }
         });
     }
     match read_whole(settings, &candidate, waited < grace) {
-        Ok(whole) => claim(shared, glance, |id| {
-            settle_claim(shared, settings, glance, &candidate, id, whole, evidence)
-        }),
+        Ok(whole) => with_place(looker, whole.submission.is_err(), || {
+            claim(shared, glance, |id| {
+                settle_claim(looker, glance, &candidate, id, whole, evidence)
+            })
+        })
+        .unwrap_or(Look::Wait(Why::Crowded(print))),
         // Another node took it while it was read: some storage fails such a read rather than end it.
         Err(Some(_)) if is_gone(&shared.spool.folders().pickup.join(&glance.name)) => Look::Done,
         Err(Some(error)) => Look::Wait(Why::Unreadable(error.to_string())),
         Err(None) => Look::Wait(Why::Incomplete(print, grace - waited)),
     }
+}
+
+/// A place for its burial comes before the claim of what cannot be understood; `None`: there is none.
+fn with_place(looker: &Looker<'_>, to_bury: bool, then: impl FnOnce() -> Look) -> Option<Look> {
+    if to_bury && !looker.burials.take_place() {
+        return None;
+    }
+    let look = then();
+    if to_bury && !matches!(look, Look::Buried) {
+        looker.burials.leave_place();
+    }
+    Some(look)
 }
 
 /// What a file holds.
@@ -181,7 +256,7 @@ fn claim(shared: &Shared, glance: &Glance, then: impl FnOnce(MessageId) -> Look)
             Look::Wait(Why::Unclaimable(error.to_string()))
         }
     };
-    if !matches!(result, Look::Taken(_)) {
+    if !matches!(result, Look::Taken(_) | Look::Buried) {
         shared.in_hand.leave(id.ulid);
     }
     result
@@ -197,8 +272,7 @@ fn put_back(shared: &Shared, id: MessageId) -> Look {
 }
 
 fn settle_claim(
-    shared: &Shared,
-    settings: &Settings,
+    looker: &Looker<'_>,
     glance: &Glance,
     candidate: &Candidate,
     id: MessageId,
@@ -210,6 +284,7 @@ fn settle_claim(
         transcoded,
         submission,
     } = whole;
+    let (shared, settings) = (looker.shared, looker.settings);
     let found = candidate
         .found_at(&shared.spool.taken(id))
         .filter(|_| candidate.undisturbed());
@@ -248,13 +323,17 @@ fn settle_claim(
         Err(malformed) => {
             info!(%id, file = %name, size = candidate.meta.len(), evidence, "taken");
             let ltr = format!("taken from Pickup as {id}, file {name}\n  complete: {evidence}\n");
-            let why = Reason::Malformed(&malformed);
-            if let Err(error) = undelivered::bury_unread(shared, id, &name, &source, why, &ltr) {
-                shared.distrust(&error);
-                shared.badmail.failed(&error);
-                let _ = shared.spool.release(id);
+            let unread = Unread {
+                id,
+                file: name,
+                source,
+                malformed,
+                ltr,
+            };
+            if let Err(unread) = looker.burials.hand_over(unread) {
+                burial::bury(shared, &unread);
             }
-            Look::Done
+            Look::Buried
         }
     }
 }

@@ -32,6 +32,7 @@
 
 pub mod admit;
 pub mod aside;
+pub mod burial;
 pub mod desk;
 pub mod dispatch;
 pub mod flush;
@@ -40,6 +41,7 @@ pub mod heart;
 pub mod intake;
 pub mod job;
 pub mod keeper;
+pub mod lane;
 pub mod listing;
 pub mod look;
 pub mod orphans;

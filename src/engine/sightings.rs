@@ -3,6 +3,7 @@
 //!
 //! Thread: intake.
 
+use super::look::Glance;
 use crate::config::Pickup;
 use crate::log::EACH;
 use crate::mailroot::spool::mtime_nanos;
@@ -31,6 +32,10 @@ pub enum Why {
     Locked(Print),
     /// Its closing boundary or the end of its header block has not come; it has so much time left.
     Incomplete(Print, Duration),
+    /// Others look at it, which takes time.
+    BeingRead(Print),
+    /// It takes time to read or to bury, and so do many others.
+    Crowded(Print),
     /// More than one link.
     Linked,
     /// Nothing in it.
@@ -56,6 +61,8 @@ impl Why {
             | Self::Settling(print, _)
             | Self::BeingWritten(print)
             | Self::Locked(print)
+            | Self::BeingRead(print)
+            | Self::Crowded(print)
             | Self::Incomplete(print, _) => Some(*print),
             _ => None,
         }
@@ -63,7 +70,10 @@ impl Why {
 
     /// Whether the time alone makes it ready: what a drain waits for.
     fn is_soon(&self) -> bool {
-        matches!(self, Self::Quiet(..) | Self::Settling(..))
+        matches!(
+            self,
+            Self::Quiet(..) | Self::Settling(..) | Self::BeingRead(_) | Self::Crowded(_)
+        )
     }
 
     /// Whether it is mail that waits, and not something that lies in the wrong place.
@@ -99,12 +109,16 @@ const MOST: usize = 100_000;
 const MOST_TOLD: usize = 100;
 /// A file that stays strange is looked at ever more seldom, at least this often.
 const SELDOM: Duration = Duration::from_secs(60);
+/// Not before somebody says so.
+const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Sightings {
     /// A notification named this file.
     pub fn touched(&mut self, name: &OsStr, renamed_in: bool) {
         if let Some(seen) = self.files.get_mut(name) {
-            seen.look_again = Instant::now();
+            if !matches!(seen.why, Why::BeingRead(_)) {
+                seen.look_again = Instant::now();
+            }
             seen.renamed_in = renamed_in;
         } else if self.fresh.len() < MOST {
             self.fresh.insert(name.to_owned(), renamed_in);
@@ -134,20 +148,39 @@ impl Sightings {
         })
     }
 
-    /// Whether it was renamed in; its print at the last look and for how long it has been seen with it; whether it
-    /// was incomplete then.
-    pub fn of(&mut self, name: &OsStr, now: Instant) -> (bool, Option<(Print, Duration)>, bool) {
-        match self.files.get(name) {
+    /// What is known before a look.
+    pub fn of(&mut self, name: OsString, now: Instant) -> Glance {
+        match self.files.get(&name) {
             Some(seen) => {
                 let time = now.saturating_duration_since(seen.unchanged_since);
-                (
-                    seen.renamed_in,
-                    seen.why.its_print().map(|print| (print, time)),
-                    matches!(seen.why, Why::Incomplete(..)),
-                )
+                Glance {
+                    renamed_in: seen.renamed_in,
+                    seen: seen.why.its_print().map(|print| (print, time)),
+                    incomplete: matches!(seen.why, Why::Incomplete(..)),
+                    crowded: matches!(seen.why, Why::Crowded(_)),
+                    name,
+                }
             }
-            None => (self.fresh.remove(name).unwrap_or(false), None, false),
+            None => Glance {
+                renamed_in: self.fresh.remove(&name).unwrap_or(false),
+                seen: None,
+                incomplete: false,
+                crowded: false,
+                name,
+            },
         }
+    }
+
+    /// Some of those that wait for their burial, to be looked at now.
+    pub fn crowded(&mut self, most: usize) -> Vec<OsString> {
+        let now = Instant::now();
+        let crowded = |(name, seen): (&OsString, &mut Sighting)| {
+            matches!(seen.why, Why::Crowded(_)).then(|| {
+                seen.look_again = now;
+                name.clone()
+            })
+        };
+        self.files.iter_mut().filter_map(crowded).take(most).collect()
     }
 
     /// It was taken, or it is gone.
@@ -175,13 +208,15 @@ impl Sightings {
             Why::Settling(_, left) if same => *left,
             Why::Settling(..) => settings.settle,
             Why::Incomplete(_, left) => (*left).min(settings.poll),
-            Why::BeingWritten(_) | Why::Locked(_) | Why::Linked => settings.poll,
+            Why::BeingWritten(_) | Why::Locked(_) | Why::Linked | Why::Crowded(_) => settings.poll,
+            Why::BeingRead(_) => FAR, // until those say what it came to
             Why::Empty | Why::NotAFile(_) | Why::Unreadable(_) | Why::Unclaimable(_) => seldom,
         };
         // Each file is empty between its creation and its first bytes, and some writers link it into its place.
         let may_pass = matches!(why, Why::Empty | Why::Linked) && now - first_seen < settings.poll;
         let told = told || (!may_pass && self.tell(&name, &why));
-        if self.files.len() < MOST || self.files.contains_key(&name) {
+        let must_be_known = matches!(why, Why::BeingRead(_) | Why::Crowded(_));
+        if self.files.len() < MOST || must_be_known || self.files.contains_key(&name) {
             let look_again = now + wait.max(Duration::from_millis(1));
             let scan = self.scan;
             let seen = Sighting {
@@ -201,7 +236,7 @@ impl Sightings {
     fn tell(&mut self, name: &OsStr, why: &Why) -> bool {
         let file = shown(name);
         let strange = match why {
-            Why::Quiet(..) | Why::Settling(..) => return false,
+            Why::Quiet(..) | Why::Settling(..) | Why::BeingRead(_) | Why::Crowded(_) => return false,
             Why::BeingWritten(_) | Why::Locked(_) | Why::Incomplete(..) => {
                 debug!(file, ?why, "not complete yet");
                 return true;
@@ -296,10 +331,10 @@ mod tests {
         sightings.note(name.clone(), Why::Settling((1, 1, 1), left), &settings(), false);
         std::thread::sleep(Duration::from_millis(5));
         sightings.note(name.clone(), Why::Settling((1, 1, 1), left), &settings(), false);
-        let (_, unchanged, _) = sightings.of(&name, Instant::now());
+        let unchanged = sightings.of(name.clone(), Instant::now()).seen;
         assert!(unchanged.unwrap().1 >= Duration::from_millis(5));
         sightings.note(name.clone(), Why::Settling((2, 1, 1), left), &settings(), false);
-        let (_, unchanged, _) = sightings.of(&name, Instant::now());
+        let unchanged = sightings.of(name.clone(), Instant::now()).seen;
         assert!(unchanged.unwrap().1 < Duration::from_millis(5));
     }
 

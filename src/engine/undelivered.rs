@@ -23,7 +23,7 @@ use crate::report::{self, About, Kind};
 use crate::smtp::content::{Abilities, Content};
 use md5::{Digest, Md5};
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::sync::Arc;
 use tracing::{debug, error};
@@ -442,10 +442,20 @@ fn put_one(
     })
 }
 
-fn copy_range(source: &dyn ReadAt, range: Range<u64>, to: &mut File) -> io::Result<()> {
+/// What nobody wrote takes no place in the copy either.
+fn copy_range(source: &Source, range: Range<u64>, to: &mut File) -> io::Result<()> {
     let mut block = vec![0; 64 * 1024];
     let mut at = range.start;
+    let before = to.stream_position()?;
     while at < range.end {
+        let written = source.next_written(at);
+        // the last byte is written: it makes the file as long as it is
+        let written = written.min(range.end - 1);
+        if written > at {
+            at = written;
+            to.seek(SeekFrom::Start(before + (at - range.start)))?;
+            continue;
+        }
         let want = usize::try_from(range.end - at).map_or(block.len(), |left| left.min(block.len()));
         let n = source.read_at(block.get_mut(..want).unwrap_or_default(), at)?;
         if n == 0 {

@@ -55,11 +55,18 @@ fn list(folder: &Path) -> Result<BTreeMap<Ulid, Case>> {
             continue;
         };
         let case = cases.entry(ulid).or_default();
-        case.size += meta.len();
+        case.size += size_on_disk(&meta);
         case.newest = case.newest.max(meta.modified().ok());
         case.files.push(entry.path());
     }
     Ok(cases)
+}
+
+/// A file of zeros that nobody wrote may say that it is larger than any disk: it must not push the others out.
+fn size_on_disk(meta: &std::fs::Metadata) -> u64 {
+    const SMALL: u64 = 1024 * 1024;
+    let taken = std::os::unix::fs::MetadataExt::blocks(meta).saturating_mul(512);
+    meta.len().min(taken.max(SMALL))
 }
 
 /// The message first: what is left of a removal that was cut short is words without a message, never the reverse.
@@ -110,6 +117,19 @@ mod tests {
         let left = names(dir.path());
         assert_eq!(left.len(), 4, "{left:?}");
         assert!(left.iter().all(|name| !name.starts_with(&old.to_string())));
+    }
+
+    #[test]
+    fn a_sparse_file_counts_as_what_it_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, young) = (Ulid::from_parts(1000, 7), Ulid::from_parts(2000, 7));
+        put(dir.path(), old, 100);
+        put(dir.path(), young, 100);
+        let sparse = dir.path().join(format!("{young}.BAD"));
+        let file = std::fs::File::options().write(true).open(sparse).unwrap();
+        file.set_len(1 << 40).unwrap();
+        assert_eq!(badmail(dir.path(), 0, 4 << 20, SystemTime::now()).unwrap(), 0);
+        assert_eq!(names(dir.path()).len(), 6);
     }
 
     #[test]

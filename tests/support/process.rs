@@ -104,6 +104,15 @@ impl Running {
         status
     }
 
+    /// The most memory that it had at any time, in KiB; 0 where the system does not say.
+    pub fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kib.unwrap_or(0)
+    }
+
     /// What it has written to standard error so far.
     pub fn stderr(&self) -> String {
         lossy(&self.stderr)
