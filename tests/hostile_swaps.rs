@@ -23,7 +23,7 @@ use support::tree;
 
 const ID: &str = "01JADXKQ3V6ZJ5N8T2W4Y7B9CD";
 const DEAD: &str = "GONE-AB12";
-const SHORT_LEASE: &str = "\n[cluster]\nheartbeat = \"100ms\"\nlease = \"400ms\"\n";
+const SHORT_LEASE: &str = "\n[cluster]\nheartbeat = \"200ms\"\nlease = \"3s\"\n";
 
 fn simple(subject: &str) -> String {
     message("app@local.test", &["bob@example.net"], subject)
