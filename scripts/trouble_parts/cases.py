@@ -71,6 +71,10 @@ def ruled(name, rule, place, call, **how):
     goes_on = GOES_ON.get(place, [])
     if call == "fsync":
         goes_on = []  # a failed sync: that disk is no longer believed, intake stops (contract §3)
+    if place == "tcp" and "HANG" in rule:
+        how["must_say"] = False  # the system ends such calls by their time limit; only the stop is tried here
+    if place == "Badmail" and "HANG" in rule:
+        goes_on = []  # not promised: who buries waits for the storage, and others wait for him
     if call in ("socket", "connect"):
         how["before"] = ["drop"]  # else the connection that is kept makes these calls superfluous
     return Case(name, begin=lambda world: world.rules(rule), end=lambda world: world.rules(""), goes_on=goes_on,
@@ -133,7 +137,10 @@ def readers():
     """An application takes files out of Drop at once: a repeat would not replace the former file but be a second one."""
     for call, place in (("rename", "Drop"), ("write", "Drop"), ("open", "Queue"), ("write", "Queue"), ("rename", "Queue"),
                         ("unlink", "Queue"), ("fsync", "Queue"), ("stat", "Queue")):
-        yield ruled(f"reader-{call}-{place}", f"{call}@{path(place)}=EIO", place, call, reads_drop=True)
+        case = ruled(f"reader-{call}-{place}", f"{call}@{path(place)}=EIO", place, call, reads_drop=True)
+        # Stopped while no record can be synced, a new start knows nothing of what was taken out of Drop meanwhile.
+        case.stop_amid = call != "fsync"
+        yield case
     yield ruled("reader-hang-Queue", f"*@{path('Queue')}=HANG", "Queue", "*", reads_drop=True, lasts=8.0, quick=True)
 
 

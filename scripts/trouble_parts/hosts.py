@@ -24,7 +24,10 @@ def free_port(bound):
         with CHOOSING:
             port = next(PORTS)
         try:
-            bound(port).close()
+            one = bound(port)
+            if one.type == socket.SOCK_STREAM:
+                one.listen()  # that others refuse there shows only now
+            one.close()
             return port
         except OSError:
             continue

@@ -225,10 +225,12 @@ def during(case, world, engine, result, letters):
         world.found.look()
     result.cpu = 100 * (engine.cpu() - used) / (time.monotonic() - began)
     result.said = complaints(engine.text(from_line, engine.place()))
-    others = [letter for letter in letters if letter.kind in case.goes_on]
+    # Where nothing is said, nothing may wait.
+    others = [letter for letter in letters if letter.kind in case.goes_on or (case.must_say and not result.said)]
     until = time.monotonic() + AT_ONCE
     while world.found.look().missing(others) and time.monotonic() < until:
         time.sleep(0.1)
+    result.said = complaints(engine.text(from_line, engine.place()))
     late = [letter for letter in letters if world.found.look().missing([letter])]
     if result.cpu >= BUSY:
         result.faults.append(f"busy: {result.cpu:.1f} % of a core")
