@@ -6,6 +6,7 @@ use super::check::{Lookup, mx_elsewhere, storage_in_words};
 use super::{Exit, Joined, Parts, Start};
 use crate::config::Config;
 use crate::engine::{Ending, Engine, Mode, trial};
+use crate::mailroot::hanging;
 use crate::mailroot::probe::{self, Storage};
 use crate::stop::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -16,7 +17,10 @@ use tracing::{error, info, warn};
 /// The service, until a signal ends it.
 pub fn run(start: Start) -> Exit {
     with_engine(start, Mode::Run, |engine| {
-        while !engine.stop().sleep(std::time::Duration::from_secs(3600)) {}
+        let mut storage = hanging::Watch::default();
+        while !engine.stop().sleep(std::time::Duration::from_secs(1)) {
+            storage.look();
+        }
     })
     .map_or_else(|exit| exit, |_| Exit::Ok)
 }

@@ -11,6 +11,7 @@ use super::shared::{Mode, Settings, Shared, lock};
 use super::sightings::{Sightings, Why};
 use crate::mailroot::DiskError;
 use crate::mailroot::evidence;
+use crate::mailroot::hanging;
 use crate::mailroot::watch::{Happened, Hints, Watcher};
 use crossbeam_channel::{bounded, select, unbounded};
 use rayon::prelude::*;
@@ -206,7 +207,7 @@ impl Intake<'_> {
     /// wait for the end of a long list, nor the list for what goes on coming in. `false` when it was cut short.
     fn scan(&mut self) -> bool {
         let folder = self.shared.spool.folders().pickup.clone();
-        let listed = std::fs::read_dir(&folder).map_err(DiskError::when("list", &folder));
+        let listed = hanging::read_dir(&folder).map_err(DiskError::when("list", &folder));
         let entries =
             match listed.and_then(|entries| self.shared.spool.claims_are_possible().map(|()| entries)) {
                 Ok(entries) => {

@@ -4,6 +4,7 @@ use super::shared::{Settings, Shared, lock};
 use crate::clock::Millis;
 use crate::mail::id::Ulid;
 use crate::mail::{MessageId, Outcome, ReadAt};
+use crate::mailroot::hanging::asking;
 use crate::mailroot::spool::ClaimState;
 use crate::pickup::Submission;
 use crate::pickup::read::{ReadRules, Reading};
@@ -14,6 +15,7 @@ use crate::smtp::content::{Stamps, stamps};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
@@ -155,6 +157,7 @@ impl Source {
         if len > SMALL {
             return Ok(Self::File(file.try_clone()?, len));
         }
+        let _asking = asking("read", Path::new("a message"));
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -185,7 +188,10 @@ impl ReadAt for Source {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         match self {
             Self::Memory(bytes) => bytes.read_at(buf, offset),
-            Self::File(file, _) => file.read_at(buf, offset),
+            Self::File(file, _) => {
+                let _asking = asking("read", Path::new("a large message"));
+                file.read_at(buf, offset)
+            }
         }
     }
 

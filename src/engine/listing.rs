@@ -5,6 +5,7 @@
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
 use crate::mailroot::evidence::strange;
+use crate::mailroot::hanging;
 use crate::mailroot::spool::mtime_nanos;
 use crate::mailroot::{DiskError, NodeName, QueueName};
 use std::collections::{HashMap, HashSet};
@@ -49,7 +50,7 @@ impl HalfClaim {
     /// looked at: those that are finished make room for the next.
     pub fn all(pickup: &Path) -> Result<Vec<Self>, DiskError> {
         let cannot = || DiskError::when("list", pickup);
-        let entries = std::fs::read_dir(pickup).map_err(cannot())?;
+        let entries = hanging::read_dir(pickup).map_err(cannot())?;
         let mut nodes: HashSet<NodeName> = HashSet::new();
         let mut is_among_few = |node: &NodeName| {
             nodes.contains(node) || (nodes.len() < MOST_NODES && nodes.insert(node.clone()))
@@ -75,13 +76,13 @@ impl Listing {
     /// Lists `queue`. What does not bear a name of ours is passed over.
     pub fn of(queue: &Path) -> Result<Self, DiskError> {
         let mut listing = Self::default();
-        for entry in std::fs::read_dir(queue).map_err(DiskError::when("list", queue))? {
+        for entry in hanging::read_dir(queue).map_err(DiskError::when("list", queue))? {
             let entry = entry.map_err(DiskError::when("list", queue))?;
             let Some(name) = QueueName::parse(&entry.file_name()) else {
                 continue;
             };
             if let QueueName::Waiting(id) = name
-                && let Ok(meta) = entry.metadata()
+                && let Ok(meta) = hanging::metadata(&entry)
             {
                 listing.waiting.push((id, mtime_nanos(&meta)));
             }

@@ -6,6 +6,7 @@
 
 use super::error::{DiskError, Result};
 use super::evidence::{open_plain, open_single, strange};
+use super::hanging;
 use super::names::{NodeName, QueueName};
 use super::spool::{Shelf, Spool, sync_folder};
 use crate::mail::MessageId;
@@ -134,7 +135,7 @@ impl Spool {
     pub fn messages(&self, is_wanted: impl Fn(Ulid) -> bool) -> Result<HashMap<Ulid, Vec<QueueName>>> {
         let queue = &self.folders().queue;
         let mut found: HashMap<Ulid, Vec<QueueName>> = HashMap::new();
-        for entry in std::fs::read_dir(queue).map_err(DiskError::when("list", queue))? {
+        for entry in hanging::read_dir(queue).map_err(DiskError::when("list", queue))? {
             let entry = entry.map_err(DiskError::when("list", queue))?;
             let name = QueueName::parse(&entry.file_name());
             if let Some(QueueName::Waiting(id) | QueueName::Taken(id, _) | QueueName::Held(id)) = &name

@@ -55,6 +55,7 @@ const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
 
 /// Opens `path` and gathers what the system says about it.
 pub fn look(path: &Path) -> Looked {
+    let _asking = super::hanging::asking("look at", path);
     // What is no regular file is not opened at all: opening a FIFO or a device has effects.
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
@@ -117,6 +118,7 @@ pub fn open_single(path: &Path) -> io::Result<File> {
 
 /// Opens a file of ours for reading: never what was swapped in under its name (a link, a FIFO), and never waiting.
 pub fn open_plain(path: &Path) -> io::Result<File> {
+    let _asking = super::hanging::asking("open", path);
     let file = OpenOptions::new().read(true).custom_flags(FLAGS).open(path)?;
     let meta = file.metadata()?;
     if !meta.file_type().is_file() {

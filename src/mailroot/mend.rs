@@ -4,6 +4,7 @@
 //! mender. Not here: when a disk is believed (engine).
 
 use super::error::{DiskError, Result};
+use super::hanging::asking;
 use super::spool::{Shelf, Spool, sync_folder};
 use crate::mail::MessageId;
 use std::fs::{FileTimes, OpenOptions};
@@ -15,6 +16,7 @@ impl Spool {
     /// something to write. The system may call pages written that it could not write. Never makes a file.
     pub fn rewrite(&self, id: MessageId) -> Result<()> {
         let path = self.taken(id);
+        let _asking = asking("write again", &path);
         let again = || {
             let file = OpenOptions::new()
                 .read(true)

@@ -16,6 +16,7 @@
 mod across;
 pub mod error;
 pub mod evidence;
+pub mod hanging;
 mod mend;
 pub mod names;
 pub mod node;

@@ -4,6 +4,7 @@
 //! Not here: when a step is due, and in which order steps follow each other (engine).
 
 use super::error::{DiskError, Result};
+use super::hanging::asking;
 use super::names::{NodeName, QueueName};
 use super::volume::Volume;
 use crate::config::Folders;
@@ -97,6 +98,7 @@ impl Spool {
     /// Whether Pickup and Queue are where they were: nothing is claimed into the place that an unmounted volume has
     /// left.
     pub fn claims_are_possible(&self) -> Result<()> {
+        let _asking = asking("look at", &self.folders.queue);
         let in_place =
             |volume: &Volume, path: &Path| volume.is_in_place().map_err(DiskError::when("use", path));
         in_place(&self.volumes.pickup, &self.folders.pickup)?;
@@ -187,6 +189,7 @@ impl Spool {
     /// his.
     pub fn remove(&self, id: MessageId) -> Result<bool> {
         let path = self.taken(id);
+        let _asking = asking("remove", &path);
         match std::fs::remove_file(&path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -223,7 +226,9 @@ impl Spool {
 
     /// Part of the fence: whether `ID@NODE.EML` is still there.
     pub fn claim_state(&self, id: MessageId) -> ClaimState {
-        match rustix::fs::access(self.taken(id), rustix::fs::Access::EXISTS) {
+        let path = self.taken(id);
+        let _asking = asking("look at", &path);
+        match rustix::fs::access(&path, rustix::fs::Access::EXISTS) {
             Ok(()) => ClaimState::Ours,
             Err(rustix::io::Errno::NOENT) => ClaimState::Gone,
             Err(_) => ClaimState::Unknown,
@@ -254,6 +259,7 @@ impl Spool {
     pub fn read_env(&self, id: MessageId) -> Result<Option<Vec<u8>>> {
         for life in (0..=id.life).rev() {
             let path = self.in_queue(&QueueName::Env(MessageId { life, ..id }));
+            let _asking = asking("read", &path);
             match std::fs::read(&path) {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -304,6 +310,7 @@ impl Spool {
         tmp: &Path,
         write: &mut dyn FnMut(&mut File) -> io::Result<()>,
     ) -> Result<()> {
+        let _asking = asking("write", tmp);
         let mode = if shelf == Shelf::Drop { 0o664 } else { 0o640 };
         let mut file = OpenOptions::new()
             .write(true)
@@ -326,6 +333,7 @@ impl Spool {
     /// Appends to a transcript; not synced, never read back as truth.
     pub fn append(&self, name: &QueueName, text: &str) -> Result<()> {
         let path = self.in_queue(name);
+        let _asking = asking("append to", &path);
         OpenOptions::new()
             .append(true)
             .create(true)
@@ -338,6 +346,7 @@ impl Spool {
     /// Syncs what a message that stays needs: its bytes, and the claim that brought it here.
     pub fn make_durable(&self, id: MessageId) -> Result<()> {
         let path = self.taken(id);
+        let _asking = asking("sync", &path);
         let file = File::open(&path).map_err(DiskError::when("open", &path))?;
         file.sync_data().map_err(DiskError::when("sync", &path))
     }
@@ -355,6 +364,7 @@ impl Spool {
 
     /// Unlinks a file of ours in Queue that no message needs any more.
     pub fn unlink(&self, path: &Path) -> Result<()> {
+        let _asking = asking("remove", path);
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(DiskError::when("remove", path)(error))
@@ -390,6 +400,7 @@ impl Spool {
     /// One rename. When it reports an error, the names say whether it happened all the same: a network file
     /// system may have done it and lost the answer.
     pub(super) fn rename(&self, from: &Path, to: &Path, keep_existing: bool) -> Result<()> {
+        let _asking = asking("rename", from);
         let result = if keep_existing {
             rename_no_replace(from, to)
         } else {
@@ -464,6 +475,7 @@ fn is_old(path: &Path) -> bool {
 
 /// Makes the names in a folder durable.
 pub fn sync_folder(folder: &Path) -> Result<()> {
+    let _asking = asking("sync", folder);
     let file = File::open(folder).map_err(DiskError::when("open", folder))?;
     file.sync_all()
         .map_err(DiskError::when("sync the folder", folder))

@@ -1,0 +1,161 @@
+//! Calls to the storage that have not returned: a disk that hangs gives no error, and without a word nobody knows why
+//! the mail waits.
+//!
+//! Each thread notes what it asks for while it waits ([`asking`]); one that does not touch the storage looks
+//! ([`Watch`]). Reads and writes nothing. Not here: what is done about it (nothing can be: the call returns or not).
+
+use std::cell::RefCell;
+use std::fs::{DirEntry, Metadata, ReadDir};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// A call that takes longer is told.
+pub const LONG: Duration = Duration::from_secs(5);
+
+type Asked = (Instant, &'static str, PathBuf);
+type Slot = Mutex<Option<Asked>>;
+
+/// One slot for each thread that has ever asked; a slot goes with its thread.
+static SLOTS: Mutex<Vec<Weak<Slot>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static OURS: RefCell<Option<Arc<Slot>>> = const { RefCell::new(None) };
+}
+
+/// As long as it lives, this thread waits for the storage.
+pub struct Asking(Option<Arc<Slot>>, Option<Asked>);
+
+/// Notes that this thread asks the storage for something: `rename`, `sync`.
+pub fn asking(doing: &'static str, path: &Path) -> Asking {
+    let ours = OURS.try_with(|ours| Arc::clone(ours.borrow_mut().get_or_insert_with(new_slot)));
+    let Ok(slot) = ours else { return Asking(None, None) };
+    let asked = Some((Instant::now(), doing, path.to_owned()));
+    let outer = std::mem::replace(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner), asked);
+    Asking(Some(slot), outer)
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if let Some(slot) = &self.0 {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = self.1.take();
+        }
+    }
+}
+
+/// The entries of a folder; each step may hang.
+pub fn read_dir(folder: &Path) -> io::Result<Entries> {
+    let _asking = asking("list", folder);
+    Ok(Entries {
+        entries: std::fs::read_dir(folder)?,
+        folder: folder.to_owned(),
+    })
+}
+
+/// See [`read_dir`].
+pub struct Entries {
+    entries: ReadDir,
+    folder: PathBuf,
+}
+
+impl Iterator for Entries {
+    type Item = io::Result<DirEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let _asking = asking("list", &self.folder);
+        self.entries.next()
+    }
+}
+
+/// The facts of an entry.
+pub fn metadata(entry: &DirEntry) -> io::Result<Metadata> {
+    let _asking = asking("look at", &entry.path());
+    entry.metadata()
+}
+
+fn new_slot() -> Arc<Slot> {
+    let slot = Arc::new(Slot::default());
+    let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    slots.retain(|slot| slot.strong_count() > 0);
+    slots.push(Arc::downgrade(&slot));
+    slot
+}
+
+/// The call that waits longest, if any waits longer than `long`, and how many do.
+fn longest(long: Duration) -> Option<(&'static str, PathBuf, Duration, usize)> {
+    let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut found: Option<(&'static str, PathBuf, Duration, usize)> = None;
+    for slot in slots.iter().filter_map(Weak::upgrade) {
+        let asked = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((since, doing, path)) = asked.as_ref() else {
+            continue;
+        };
+        let waited = since.elapsed();
+        if waited < long {
+            continue;
+        }
+        let count = found.as_ref().map_or(0, |found| found.3) + 1;
+        found = match found {
+            Some(former) if former.2 >= waited => Some((former.0, former.1, former.2, count)),
+            _ => Some((doing, path.clone(), waited, count)),
+        };
+    }
+    found
+}
+
+/// Tells when the storage begins and ceases to hang.
+#[derive(Default)]
+pub struct Watch {
+    hangs: bool,
+}
+
+impl Watch {
+    /// To be called every second or so, by a thread that does not touch the storage.
+    pub fn look(&mut self) {
+        match longest(LONG) {
+            Some((doing, path, waited, calls)) if !self.hangs => {
+                self.hangs = true;
+                warn!(
+                    path = %path.display(),
+                    seconds = waited.as_secs(),
+                    calls,
+                    "the storage does not answer (to {doing}): mail waits for it"
+                );
+            }
+            None if self.hangs => {
+                self.hangs = false;
+                info!("the storage answers again");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_not_returned_is_found_and_what_has_is_not() {
+        let mine = |found: Option<(_, PathBuf, _, _)>| found.filter(|f| f.1.ends_with("hanging-test"));
+        let path = Path::new("hanging-test");
+        drop(asking("rename", path));
+        assert!(mine(longest(Duration::ZERO)).is_none());
+        let (go, wait) = crossbeam_channel::bounded::<()>(0);
+        let other = std::thread::spawn(move || {
+            let _asking = asking("sync", Path::new("hanging-test"));
+            let _ = wait.recv();
+        });
+        let until = Instant::now() + Duration::from_secs(10);
+        let hangs = || mine(longest(Duration::from_millis(300))).is_some();
+        while !hangs() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(hangs());
+        drop(go);
+        other.join().unwrap();
+        assert!(!hangs());
+    }
+}
