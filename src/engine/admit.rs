@@ -151,7 +151,7 @@ pub fn admit(
                 undelivered::bury_unread(shared, id, &file, &source, Reason::Malformed(&malformed), "")
             {
                 shared.distrust(&error);
-                shared.badmail.failed(&error);
+                shared.badmail_failed(&error);
                 return later(shared, id);
             }
             Admitted::Gone
@@ -179,5 +179,5 @@ fn later(shared: &Shared, id: MessageId) -> Admitted {
     if let Err(error) = shared.spool.release(id) {
         debug!(%id, %error, "taken up again by the next scan");
     }
-    Admitted::Later(Duration::from_secs(10))
+    Admitted::Later(super::keeper::DISK_AGAIN)
 }

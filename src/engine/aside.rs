@@ -18,7 +18,7 @@ use tracing::{debug, error, info, warn};
 /// Between two tries.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The longest time between two looks whether Badmail takes files again.
-const LOOK_AT_BADMAIL: Duration = Duration::from_secs(8);
+const LOOK_AT_BADMAIL: Duration = Duration::from_secs(4);
 
 /// What waits for a disk, by the trouble that it waits out.
 #[derive(Default)]

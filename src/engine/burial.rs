@@ -52,7 +52,7 @@ pub fn bury(shared: &Shared, unread: &Unread) {
     let buried = undelivered::bury_unread(shared, id, &unread.file, &unread.source, why, &unread.ltr);
     if let Err(error) = buried {
         shared.distrust(&error);
-        shared.badmail.failed(&error);
+        shared.badmail_failed(&error);
         let _ = shared.spool.release(id);
     }
 }

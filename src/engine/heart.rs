@@ -160,7 +160,7 @@ fn begin_anew(shared: &Shared, presence: &mut Node) -> DiskResult<()> {
     let host = shared.settings().config.server.hostname.clone();
     let former = shared.spool.node();
     let name = NodeName::generate(&host);
-    *presence = Node::enter(&shared.spool.folders().status, name.clone(), &host)?;
+    *presence = presence.anew(name.clone())?;
     warn!(%former, now = %name, "this node missed its own heartbeat; it goes on under a new name, and what it had in hand is taken up anew");
     shared.rename_node(name);
     Ok(())

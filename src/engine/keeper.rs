@@ -10,7 +10,7 @@ use super::job::Released;
 use super::listing::{HalfClaim, Listing};
 use super::orphans::Orphans;
 use super::shared::{Mode, Settings, Shared, lock};
-use super::waiting::{Waiting, differs, first_sight, parse};
+use super::waiting::{Waiting, differs, first_sight, is_too_far, parse};
 use super::{takeover, trial, undelivered};
 use crate::badmail::Reason;
 use crate::clock::{self, Millis, Steady};
@@ -31,6 +31,8 @@ use tracing::{debug, error, info, warn};
 const FOR_PARENT: Duration = Duration::from_millis(500);
 /// A drain waits for that no longer than this.
 const DRAIN_FOR_PARENT: Duration = Duration::from_secs(10);
+/// What the disk did not let us take or read is tried again after this: soon enough once it is well again.
+pub const DISK_AGAIN: Duration = Duration::from_secs(2);
 /// How often Badmail is looked at for what is too old or too much.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// A listing may take this share of the time: the next one waits so many times as long as the last one took.
@@ -271,14 +273,16 @@ impl Keeper<'_> {
             untried,
             parent,
         } = message;
+        // The clock was set back between the attempt and now.
+        let too_far = is_too_far(&self.shared.settings(), due);
         self.remember(
             id,
             Waiting {
                 life: id.life,
-                due,
+                due: if too_far { 0 } else { due },
                 file_time,
                 held,
-                forced: forced && untried,
+                forced: (forced && untried) || too_far,
                 parent,
             },
         );
@@ -377,7 +381,7 @@ impl Keeper<'_> {
             Ok(false) => return Taken::Nothing,
             Err(error) => {
                 warn!(%id, %error, "cannot be claimed now");
-                return Taken::Later(Duration::from_secs(10));
+                return Taken::Later(DISK_AGAIN);
             }
         }
         // The truth is what is read after the claim; what was seen before was a hint.
@@ -393,7 +397,7 @@ impl Keeper<'_> {
             Err(error) => {
                 warn!(%id, %error, "its record cannot be read now");
                 let _ = shared.spool.release(id);
-                return Taken::Later(Duration::from_secs(10));
+                return Taken::Later(DISK_AGAIN);
             }
         };
         // What a dead node has written may not be on the disk yet, and what follows from it would be.
@@ -402,7 +406,7 @@ impl Keeper<'_> {
         {
             shared.distrust(&error);
             let _ = shared.spool.release(id);
-            return Taken::Later(Duration::from_secs(10));
+            return Taken::Later(DISK_AGAIN);
         }
         let file = record
             .as_ref()
@@ -465,9 +469,9 @@ fn bury_unread(shared: &Shared, id: MessageId, file: &str, why: Reason<'_>) -> T
         Ok(()) => Taken::Nothing,
         Err(error) => {
             shared.distrust(&error);
-            shared.badmail.failed(&error);
+            shared.badmail_failed(&error);
             let _ = shared.spool.release(id);
-            Taken::Later(Duration::from_secs(10))
+            Taken::Later(DISK_AGAIN)
         }
     }
 }

@@ -107,7 +107,7 @@ impl Engine {
         let (released, released_line) = bounded(4096);
         let (flush_wake, flush_line) = bounded(1);
         let shared = Arc::new(Shared::new(spool, settings, mode, events, released, flush_wake));
-        ignore_lease_breaks();
+        survive_signals();
         raise_file_limit();
 
         let mut threads = Vec::new();
@@ -209,12 +209,14 @@ impl Engine {
     }
 }
 
-/// The system tells the holder of a lease that somebody wants to write by a signal whose default is to end the
-/// process.
-fn ignore_lease_breaks() {
-    let unused = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    if let Err(error) = signal_hook::flag::register(libc::SIGIO, unused) {
-        warn!(%error, "cannot take SIGIO");
+/// Signals whose default is to end the process: SIGIO tells the holder of a lease that somebody wants to write, SIGXFSZ
+/// tells that a file may not be so large, which the write says too.
+fn survive_signals() {
+    for signal in [libc::SIGIO, libc::SIGXFSZ] {
+        let unused = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        if let Err(error) = signal_hook::flag::register(signal, unused) {
+            warn!(%error, signal, "cannot take a signal");
+        }
     }
 }
 

@@ -141,7 +141,9 @@ fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Ha
     if !unreturned.is_empty() && !buried {
         save(shared, job)?; // failed, before it lies in Badmail: else it might be delivered as well
         match undelivered::bury(shared, settings, job, &unreturned) {
-            Err(Halt::Trouble(Some(error))) => return wait_for_badmail(shared, job, &error),
+            Err(Halt::Trouble(Some(error))) if shared.is_in_badmail(&error) => {
+                return wait_for_badmail(shared, job, &error);
+            }
             other => other?,
         }
         lock(&job.state).buried = true;

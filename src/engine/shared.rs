@@ -8,7 +8,7 @@ use super::{Ending, MAX_IN_HAND};
 use crate::config::Config;
 use crate::dns::Dns;
 use crate::mail::id::Ulid;
-use crate::mailroot::{NodeName, Spool};
+use crate::mailroot::{DiskError, NodeName, Spool};
 use crate::pickup::read::ReadRules;
 use crate::route::Routes;
 use crate::smtp::TlsContext;
@@ -18,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tracing::debug;
 
 /// After the death of a process files are claimed before they are read, for so long.
 const CAREFUL_FOR: Duration = Duration::from_secs(10);
@@ -193,6 +194,20 @@ impl Shared {
             return false;
         };
         lock(&self.claimants).iter().all(|node| judged.contains(node))
+    }
+
+    /// Something could not be buried. When it was not Badmail that failed, others say what it was.
+    pub fn badmail_failed(&self, error: &DiskError) {
+        if self.is_in_badmail(error) {
+            self.badmail.failed(error);
+        } else {
+            debug!(%error, "not buried; tried again");
+        }
+    }
+
+    /// Whether the trouble is one of Badmail.
+    pub fn is_in_badmail(&self, error: &DiskError) -> bool {
+        error.path.starts_with(&self.spool.folders().badmail)
     }
 
     /// Counts a message that went to Badmail.

@@ -30,8 +30,8 @@ pub type Failed = HashMap<PathBuf, Instant>;
 
 /// So many are finished at a time: each costs a wait for the disk, and others wait for keeper.
 const AT_A_TIME: usize = 64;
-/// One that cannot be finished is left alone for so long.
-const LEAVE_ALONE: Duration = Duration::from_secs(30);
+/// One that cannot be finished is left alone for so long: a full disk may have room again by then.
+const LEAVE_ALONE: Duration = Duration::from_secs(5);
 
 /// So many threads take messages over, each of them so many at least: on network storage a rename is a long wait.
 const TAKERS: usize = 16;

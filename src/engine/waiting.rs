@@ -69,12 +69,10 @@ pub fn first_sight(settings: &Settings, spool: &Spool, id: MessageId, file_time:
         return fresh;
     };
     let (held, freed) = holds(settings, &record);
-    let forced = freed || differs(record.file_time, file_time);
     let due = record.due().unwrap_or(0);
-    // Further away than any wait: it was written by a clock that was wrong.
-    let is_sane = due <= clock::now().saturating_add(longest_wait(settings));
+    let forced = freed || differs(record.file_time, file_time) || is_too_far(settings, due);
     Waiting {
-        due: if forced || !is_sane { 0 } else { due },
+        due: if forced { 0 } else { due },
         file_time: record.file_time,
         held,
         forced,
@@ -93,6 +91,11 @@ fn parent_by_file(spool: &Spool, id: MessageId) -> Option<Ulid> {
     (sender == "x-sender: <>")
         .then(|| undelivered::parent_of(None, Some(envid)))
         .flatten()
+}
+
+/// Further away than any wait: it was reckoned by a clock that was wrong. So the schedule does not count.
+pub fn is_too_far(settings: &Settings, due: Millis) -> bool {
+    due > clock::now().saturating_add(longest_wait(settings))
 }
 
 /// The longest that a schedule lets anything wait, with its jitter.

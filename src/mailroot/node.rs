@@ -4,7 +4,9 @@
 //! done with the claims of a dead node (engine/keeper).
 
 use super::error::{DiskError, Result};
+use super::hanging;
 use super::names::NodeName;
+use super::volume::Volume;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -17,6 +19,7 @@ pub struct Node {
     folder: PathBuf,
     name: NodeName,
     facts: Heartbeat,
+    volume: Volume,
     /// Held as long as the process lives. `None` where the storage refuses locks.
     _lock: Option<File>,
 }
@@ -70,10 +73,21 @@ impl Node {
             folder,
             name,
             facts,
+            volume: Volume::of(status),
             _lock: lock,
         };
         node.beat()?;
         Ok(node)
+    }
+
+    /// Goes on under another name. An error when the volume of Status is not mounted: in the folder that it leaves
+    /// behind we make nothing.
+    pub fn anew(&self, name: NodeName) -> Result<Self> {
+        let status = self.folder.parent().unwrap_or(&self.folder);
+        self.volume
+            .is_in_place()
+            .map_err(DiskError::when("use", status))?;
+        Self::enter(status, name, &self.facts.host)
     }
 
     /// Rewrites the heartbeat in place: open, write, close – never by rename.
@@ -81,6 +95,7 @@ impl Node {
         self.facts.counter += 1;
         self.facts.at = jiff::Timestamp::now().to_string();
         let path = heartbeat_path(&self.folder, &self.name);
+        let _asking = hanging::asking("write", &path);
         let mut text = to_json(&self.facts);
         text.push('\n');
         let mut written = rewrite(&path, text.as_bytes());
@@ -123,7 +138,7 @@ pub fn is_remnant(nodes_folder: &Path, name: &NodeName) -> bool {
 
 /// The names of all nodes that have a heartbeat file or a lock file.
 pub fn known(nodes_folder: &Path) -> Vec<NodeName> {
-    let Ok(entries) = std::fs::read_dir(nodes_folder) else {
+    let Ok(entries) = hanging::read_dir(nodes_folder) else {
         return Vec::new();
     };
     let mut names: Vec<NodeName> = entries
