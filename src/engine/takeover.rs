@@ -148,7 +148,11 @@ pub fn bury_the_dead(shared: &Shared, listing: &Listing, dead: &HashSet<NodeName
     if everywhere {
         forget_remnants(shared, &nodes);
     }
-    let known: HashSet<NodeName> = node::known(&nodes).into_iter().collect();
+    // While Status cannot be listed nobody knows whose file is worthless.
+    let Ok(known) = node::known(&nodes) else {
+        return;
+    };
+    let known: HashSet<NodeName> = known.into_iter().collect();
     let is_worthless =
         |node: &NodeName| *node != shared.spool.node() && (dead.contains(node) || !known.contains(node));
     for (path, owner) in &listing.temporary {
@@ -169,7 +173,7 @@ pub fn bury_the_dead(shared: &Shared, listing: &Listing, dead: &HashSet<NodeName
 /// Files of processes that were ended as they entered or left: nobody would ever call them dead who runs for a shorter
 /// time than a lease.
 fn forget_remnants(shared: &Shared, nodes: &Path) {
-    for name in node::known(nodes) {
+    for name in node::known(nodes).unwrap_or_default() {
         let holds_messages = lock(&shared.claimants).contains(&name);
         if name != shared.spool.node() && !holds_messages && node::is_remnant(nodes, &name) {
             node::forget(nodes, &name);

@@ -15,6 +15,7 @@ use crate::mailroot::evidence::open_plain;
 use crate::pickup::read::{self, ReadRules};
 use crate::queue::env::timestamp;
 use crate::smtp::content::{Abilities, Content, stamps};
+use crate::stop::Stop;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -44,28 +45,40 @@ pub fn guilty(shared: &Shared, suspects: &[MessageId]) -> Vec<MessageId> {
     let Some(program) = PROGRAM.get() else {
         return Vec::new();
     };
+    let suspects: Vec<Suspect> = suspects
+        .iter()
+        .map(|&id| (id, shared.spool.waiting(id)))
+        .collect();
+    guilty_by(program, &suspects, &shared.stop)
+}
+
+/// A message and its file.
+type Suspect = (MessageId, PathBuf);
+
+fn guilty_by(program: &Path, suspects: &[Suspect], stop: &Stop) -> Vec<MessageId> {
     let mut found = Vec::new();
     for together in suspects.chunks(TOGETHER) {
-        if survives(shared, program, together) {
+        if survives(program, together, stop) {
             continue;
         }
-        for id in together {
-            if shared.stop.is_set() {
+        for suspect in together {
+            if stop.is_set() {
                 return found;
             }
-            if !survives(shared, program, std::slice::from_ref(id)) {
+            if !survives(program, std::slice::from_ref(suspect), stop) {
+                let id = suspect.0;
                 error!(%id, "reading this message takes the process down; please report it with the message file");
-                found.push(*id);
+                found.push(id);
             }
         }
     }
     found
 }
 
-fn survives(shared: &Shared, program: &Path, messages: &[MessageId]) -> bool {
+fn survives(program: &Path, suspects: &[Suspect], stop: &Stop) -> bool {
     let child = Command::new(program)
         .arg(VERB)
-        .args(messages.iter().map(|id| shared.spool.waiting(*id)))
+        .args(suspects.iter().map(|(_, path)| path))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -81,13 +94,13 @@ fn survives(shared: &Shared, program: &Path, messages: &[MessageId]) -> bool {
     loop {
         match child.try_wait() {
             Ok(Some(status)) => return status.signal().is_none(),
-            Ok(None) if Instant::now() < deadline && !shared.stop.is_set() => {
+            Ok(None) if Instant::now() < deadline && !stop.is_set() => {
                 std::thread::sleep(Duration::from_millis(2));
             }
             other => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return other.is_err() || shared.stop.is_set();
+                return other.is_err() || stop.is_set();
             }
         }
     }
@@ -140,6 +153,38 @@ fn read_one(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_one_that_kills_its_reader_is_found_among_the_innocent() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let reader = dir.path().join("reader");
+        std::fs::write(
+            &reader,
+            "#!/bin/sh\nif grep -q deadly \"$@\"; then kill -9 $$; fi\n",
+        )
+        .unwrap();
+        std::fs::set_permissions(&reader, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let suspects: Vec<Suspect> = ["hello", "deadly", "bye"]
+            .iter()
+            .map(|text| {
+                let id = MessageId::generate();
+                let path = dir.path().join(id.to_string());
+                std::fs::write(&path, text).unwrap();
+                (id, path)
+            })
+            .collect();
+        let found = guilty_by(&reader, &suspects, &Stop::default());
+        assert_eq!(found, vec![suspects[1].0]);
+        let innocent = &suspects[..1];
+        assert_eq!(guilty_by(&reader, innocent, &Stop::default()), vec![]);
+        let nothing = dir.path().join("nothing");
+        assert_eq!(
+            guilty_by(&nothing, &suspects, &Stop::default()),
+            vec![],
+            "no reader, no verdict"
+        );
+    }
 
     #[test]
     fn reading_harms_nobody() {

@@ -136,24 +136,22 @@ pub fn is_remnant(nodes_folder: &Path, name: &NodeName) -> bool {
     unheard() && (!lock.exists() || matches!(lock_with_patience(lock), Locked::By(_))) && unheard()
 }
 
-/// The names of all nodes that have a heartbeat file or a lock file.
-pub fn known(nodes_folder: &Path) -> Vec<NodeName> {
-    let Ok(entries) = hanging::read_dir(nodes_folder) else {
-        return Vec::new();
-    };
-    let mut names: Vec<NodeName> = entries
-        .flatten()
-        .filter_map(|entry| {
-            let name = entry.file_name();
-            let (stem, extension) = name.to_str()?.rsplit_once('.')?;
-            matches!(extension, "json" | "LCK")
-                .then(|| stem.parse().ok())
-                .flatten()
-        })
-        .collect();
+/// The names of all nodes that have a heartbeat file or a lock file. An error is no sign that there are none.
+pub fn known(nodes_folder: &Path) -> Result<Vec<NodeName>> {
+    let entries = hanging::read_dir(nodes_folder).map_err(DiskError::when("list", nodes_folder))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(DiskError::when("list", nodes_folder))?.file_name();
+        let parts = name.to_str().and_then(|name| name.rsplit_once('.'));
+        if let Some((stem, "json" | "LCK")) = parts
+            && let Ok(name) = stem.parse()
+        {
+            names.push(name);
+        }
+    }
     names.sort();
     names.dedup();
-    names
+    Ok(names)
 }
 
 /// The text of a node's heartbeat file; `None` when it is missing or cannot be read.
@@ -310,7 +308,7 @@ mod tests {
         node.beat().unwrap();
         let second = heartbeat_text(&nodes, &name).unwrap();
         assert_ne!(first, second);
-        assert_eq!(known(&nodes), vec![name.clone()]);
+        assert_eq!(known(&nodes).unwrap(), vec![name.clone()]);
         assert!(!is_gone_from_here(&nodes, &name, &second));
 
         let facts = parse_heartbeat(&second).unwrap();
@@ -366,6 +364,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let node = Node::enter(dir.path(), NodeName::generate("a"), "a").unwrap();
         node.leave();
-        assert_eq!(known(&dir.path().join("nodes")), vec![]);
+        assert_eq!(known(&dir.path().join("nodes")).unwrap(), vec![]);
     }
 }

@@ -260,7 +260,12 @@ impl Spool {
         for life in (0..=id.life).rev() {
             let path = self.in_queue(&QueueName::Env(MessageId { life, ..id }));
             let _asking = asking("read", &path);
-            match std::fs::read(&path) {
+            // Some storage shows nothing for a moment while a file is being replaced: who finds none looks again.
+            let found = match std::fs::read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::read(&path),
+                found => found,
+            };
+            match found {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(DiskError::when("read", &path)(error)),
