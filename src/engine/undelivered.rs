@@ -7,7 +7,7 @@ use super::admit::{Admitted, Origin, admit};
 use super::job::{Job, Source};
 use super::settle::{Halt, MAX_CRASHES, step};
 use super::shared::{Settings, Shared, lock};
-use super::tell;
+use super::{tell, waiting};
 use crate::badmail::{Case, Reason, bdp, bdr};
 use crate::clock;
 use crate::clock::Millis;
@@ -36,6 +36,7 @@ const TRANSCRIPT_SHOWN: usize = 256 * 1024;
 /// Arrow 5: puts every DSN that the record owes, each a message of its own in the parent's hand. The record was saved
 /// before.
 pub fn report(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Halt> {
+    believe_the_former_owner(shared, job)?;
     for (owed, kind) in [
         (Owed::Failure, Kind::Failure),
         (Owed::Success, Kind::Success),
@@ -48,6 +49,25 @@ pub fn report(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<()
             let mut state = lock(&job.state);
             state.reports.extend(report);
             state.record.note_reported(owed, &about);
+            state.version += 1;
+        }
+    }
+    Ok(())
+}
+
+/// A former owner that was frozen may have recorded "reported" after we read its record, and with that let its report
+/// go. Our own record stands now, so no later word of his lets anything go: one more look is enough.
+fn believe_the_former_owner(shared: &Shared, job: &Job) -> Result<(), Halt> {
+    let Some(life) = job.id.life.checked_sub(1).filter(|_| job.owed_before) else {
+        return Ok(());
+    };
+    let former = MessageId { life, ..job.id };
+    let Some(bytes) = step(shared, job, || shared.spool.read_env(former))? else {
+        return Ok(());
+    };
+    if let Ok(former) = waiting::parse(&bytes, former) {
+        let mut state = lock(&job.state);
+        if state.record.believe_reported(&former) {
             state.version += 1;
         }
     }

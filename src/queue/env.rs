@@ -441,6 +441,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_former_owner_reported_is_not_reported_again() {
+        let mut record = example();
+        assert!(record.owes());
+        let mut former = record.clone();
+        assert!(!record.clone().believe_reported(&former), "it owed the same");
+        for kind in [Owed::Failure, Owed::Success, Owed::Relay, Owed::Delay] {
+            let about = former.owed(kind);
+            former.note_reported(kind, &about);
+        }
+        assert!(record.believe_reported(&former));
+        assert!(!record.owes());
+    }
+
+    #[test]
     fn a_final_fate_is_not_revised() {
         let mut record = example();
         record.note(

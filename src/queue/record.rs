@@ -175,6 +175,26 @@ impl Record {
             .any(|r| matches!(r.report, ReportState::Owed(_)) || r.delay == Delay::Owed)
     }
 
+    /// Takes over from an earlier record of the same message that a DSN which is due here was reported; whether
+    /// anything was.
+    pub fn believe_reported(&mut self, other: &Self) -> bool {
+        let mut changed = false;
+        for (entry, other) in self.recipients.iter_mut().zip(&other.recipients) {
+            if entry.recipient != other.recipient {
+                continue;
+            }
+            if matches!(entry.report, ReportState::Owed(_)) && other.report == ReportState::Done {
+                entry.report = ReportState::Done;
+                changed = true;
+            }
+            if entry.delay == Delay::Owed && other.delay == Delay::Told {
+                entry.delay = Delay::Told;
+                changed = true;
+            }
+        }
+        changed
+    }
+
     /// The recipients for whom a DSN of this kind is due.
     pub fn owed(&self, owed: Owed) -> Vec<usize> {
         self.indices(|r| match owed {
