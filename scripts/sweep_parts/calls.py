@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-NAMES = [(re.compile(r"\.?[A-Z0-9-]+-[A-Z0-9]{4}\.\d+\.TMP"), "TMP"), (re.compile(r"[0-9A-Z]{26}(-\d+)?"), "ID"),
+NAMES = [(re.compile(r"^w\d+-\d+(?=/|$)"), "Pickup"), (re.compile(r"\.?[A-Z0-9-]+-[A-Z0-9]{4}\.\d+\.TMP"), "TMP"), (re.compile(r"[0-9A-Z]{26}(-\d+)?"), "ID"),
          (re.compile(r"[A-Z-]+-[A-Z0-9]{4}\b"), "NODE"), (re.compile(r"ID-[0-9A-F]{8}\.EML"), "ID-SET.EML")]
 
 

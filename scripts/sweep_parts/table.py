@@ -3,8 +3,10 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-# From so many calls a message may come twice by SMTP: the last write of the content, the reply, and a record.
-MOST_STEPS = 6
+# From so many calls a message may come twice by SMTP: the last send of the content, the reply (one recv, two when the
+# reply to a chunk before it is read too), and then one unlink; or, when the message needs a record, the sync of the
+# message file, and open, write, sync and rename of the record.
+MOST_STEPS = 8
 COLUMNS = ("lost", "damaged", "wrong", "stuck", "left", "twice_here", "forbidden")
 
 
@@ -46,11 +48,12 @@ def calls_of(steps):
 
 HEAD = ("batch", "before", "middle", "after", "points", "lost", "damaged", "wrong", "stuck", "left", "2x here", "2x bad",
         "2x smtp", "copies", "per msg", "remains")
-WORDS = """\
+WORDS = f"""\
 wrong: to somebody who is not to get it; left: something lies there that should not; 2x here: twice in Drop or Badmail;
 2x bad: twice by SMTP without excuse; 2x smtp: points at which a message came twice by SMTP, killed between the end of its
 content and its record; copies: the most extra copies of one message; per msg: the most such points of one message, by
-phase / by call (six calls are the bar); remains: a record or transcript without a message, which waits ten minutes by the contract"""
+phase / by call (more than {MOST_STEPS} calls are a fault); remains: a record or transcript without a message, which waits ten minutes by the contract
+(files of the proof of the storage at the start, which wait as long, are made old and must then go)"""
 
 
 def show_table(tallies):
