@@ -140,3 +140,18 @@ def small_batches():
         one_letter(crash + "deferral", smtp("later1@remote.example"), steps=[("drain",), ("run", "empty")]),
         one_letter(crash + "other volume", smtp("ok1@remote.example"), two_volumes=True),
     ]
+
+
+def real_batch():
+    """For the images: enough of all that something is always on its way."""
+    letters = []
+    for n in range(8):
+        letters += [
+            Letter(f"rd{n}", drop(A, B), lines=n * 300),
+            Letter(f"rs{n}", smtp(f"ok{n}@remote.example"), lines=n * 200),
+            Letter(f"rr{n}", dsn(f"refused{n}@remote.example"), sender=OUT if n % 2 else f"app@{HERE}"),
+            Letter(f"rl{n}", smtp(f"later{n}@other.example")),
+            Letter(f"rm{n}", {"": [{"badmail"}]}, raw=b"X-Letter: rm%d\nthis is no header\n\n" % n + body(f"rm{n}")),
+            mixed(f"rx{n}"),
+        ]
+    return Batch("real", letters, settings=SOON)

@@ -2,6 +2,7 @@
 
 from .disk import Disk
 from .promise import Promises
+from .syncs import PROBE
 
 # What is never synced and never read back as truth: it does not multiply the trees. Transcripts are there as they were
 # written, heartbeats are given out by lot (afterwards.heartbeats).
@@ -9,7 +10,7 @@ INCIDENTAL = ("0/Status/", "0/Logs/", "0/mailroot.toml")
 
 
 def matters(path):
-    return not path.startswith(INCIDENTAL) and not path.endswith((".LTR", ".RTR"))
+    return not path.startswith(INCIDENTAL) and not path.endswith((".LTR", ".RTR")) and PROBE not in path
 
 
 class Explored:

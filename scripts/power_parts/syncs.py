@@ -1,6 +1,10 @@
 """Every sync of the source, and how it is known in a trace: by what was synced, and by what the same thread did before
 and after."""
 
+from .trace import Op
+
+PROBE = "/.MAILROOT-PROBE-"  # files of the proof of the storage at each start; no mail depends on them
+
 # kind → (where it stands, why it is there)
 SYNCS = {
     "ENV file": ("spool::write_synced ← record", "an ENV is whole before it has its name"),
@@ -14,9 +18,13 @@ SYNCS = {
     "Drop": ("spool::put ← deposit", "the Drop file is there before it counts as delivered"),
     "Badmail": ("spool::put ← put_three", "the Badmail files are there before the message goes"),
     "message file": ("spool::make_durable ← settle::save", "the bytes of a message that stays"),
-    "Pickup after copy": ("spool::bring_in", "the former is gone before the copy is sent"),
-    "Queue, half claim": ("spool::finish_half_claim", "the copy's name is durable before the former goes"),
-    "Pickup, half claim": ("spool::finish_half_claim", "the former is gone before the copy is sent"),
+    "Pickup after copy": ("across::bring_in", "the former is gone before the copy is sent"),
+    "Pickup, half renamed": ("across::claim_across_volumes", "the former name does not come back beside the copy"),
+    "Pickup, half taken over": ("across::finish_half_claim", "the dead one's name does not come back beside the copy"),
+    "Queue, half claim": ("across::finish_half_claim", "the copy's name is durable before the former goes"),
+    "Pickup, half claim": ("across::finish_half_claim", "the former is gone before the copy is sent"),
+    "Queue, next life": ("keeper::claim_and_read", "what a dead node wrote is durable before anything follows"),
+    "Queue before Badmail": ("undelivered::bury_unread", "what is buried does not come back to be buried again"),
     "Queue at flush": ("spool::sync_removals", "what is removed stays removed; then its ENV may go"),
     "Pickup at flush": ("spool::sync_removals", "what was taken from Pickup and is gone does not come back"),
     "parent of a new folder": ("tree::make", "a folder that will hold mail is found again"),
@@ -58,6 +66,8 @@ def next_calls(ops):
 
 def of_file(path, contents):
     folder = path.split("/")[-2]
+    if PROBE in path:
+        return "proof of the storage"
     if not path.endswith(".TMP"):
         return "message file"
     if folder in ("Drop", "Badmail"):
@@ -73,13 +83,28 @@ def what_is(data):
 
 def of_folder(op, before, after, contents):
     folder = op.path.split("/")[-1]
+    before = before or Op(0, "", (0, 0), "", "", 0, "", 0, (0, 0), 0.0, b"")
+    after = after or Op(0, "", (0, 0), "", "", 0, "", 0, (0, 0), 0.0, b"")
+    if PROBE in before.path:
+        return "proof of the storage"
     if folder not in ("Queue", "Pickup", "Drop", "Badmail"):
         return "parent of a new folder"
-    if before and before.call == "rename" and before.path.endswith(".TMP"):
+    if before.call == "rename" and before.path.endswith(".TMP"):
         return folder if folder in ("Drop", "Badmail") else "Queue after " + what_is(contents.get(before.other, b""))
-    if before and before.call == "unlink" and "/Pickup/." in before.path and folder == "Pickup":
-        return "Pickup, half claim" if before.flags == "half" else "Pickup after copy"
-    if after and after.call == "unlink" and "/Pickup/." in after.path and folder == "Queue":
-        after.flags = "half"  # so that its Pickup's sync is known too
-        return "Queue, half claim"
-    return f"{folder} at flush"
+    if folder == "Pickup":
+        if before.call == "unlink" and "/Pickup/." in before.path:
+            return "Pickup, half claim" if before.flags == "half" else "Pickup after copy"
+        if before.call == "rename" and "/Pickup/." in before.other:
+            return "Pickup, half taken over" if "/Pickup/." in before.path else "Pickup, half renamed"
+        return "Pickup at flush" if before.call == "fsync" and before.path.endswith("/Queue") else f"{folder}, unknown"
+    if folder == "Queue":
+        if after.call == "unlink" and "/Pickup/." in after.path:
+            after.flags = "half"  # so that its Pickup's sync is known too
+            return "Queue, half claim"
+        if after.call == "fsync" and after.path.endswith("/Pickup"):
+            return "Queue at flush"
+        if before.call == "rename" and "@" in before.other and "@" not in before.path and "-" in before.path[-10:]:
+            return "Queue, next life"
+        if after.call == "open" and "/Badmail/" in after.path:
+            return "Queue before Badmail"
+    return f"{folder}, unknown"
