@@ -99,9 +99,10 @@ class Name:
 
 
 class Disk:
-    """Plays a trace; at any time it can say which trees a cut may leave. `ignores`: a kind of sync that does nothing."""
+    """Plays a trace; at any time it can say which trees a cut may leave. `unsynced`: files whose bytes their writer did
+    not sync. `loose`: files whose names are not on the disk yet. `ignores`: a kind of sync that does nothing."""
 
-    def __init__(self, files, unsynced=(), ignores=None):
+    def __init__(self, files, unsynced=(), ignores=None, loose=()):
         self.names = {}
         self.ignores = ignores
         self.handles = {}
@@ -111,9 +112,12 @@ class Disk:
                 self.names[path] = Name(FOLDER)
                 continue
             file = File(data, mtime)
-            if path in unsynced:  # its writer did not sync it: the name is there, the bytes may not be
+            if path in unsynced:
                 file.durable, file.pending = b"", [(0, data)]
-            self.names[path] = Name(file)
+            if path in loose:
+                self.change({path: file})
+            else:
+                self.names[path] = Name(file)
 
     def at(self, path):
         name = self.names.get(path)

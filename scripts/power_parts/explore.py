@@ -27,8 +27,9 @@ class Explored:
 def explore(recording, ignores=None, only_new_to=None):
     """`ignores`: a kind of sync that the disk does not do, though everybody believes it. `only_new_to`: leaves out the
     pairs that are possible anyway."""
-    disk = Disk(recording.files, recording.unsynced)
-    forgetful = Disk(recording.files, recording.unsynced, ignores) if ignores else disk
+    begin = (recording.files, recording.unsynced)
+    disk = Disk(*begin, loose=recording.batch.loose)
+    forgetful = Disk(*begin, ignores, recording.batch.loose) if ignores else disk
     promises = Promises(disk)
     found = Explored()
     seed = recording.batch.name
