@@ -400,6 +400,33 @@ fn a_touch_is_not_forgotten_when_the_end_comes_before_the_attempt() {
     assert_eq!(place.drain().code, Some(0), "the touch still counts");
 }
 
+#[test]
+fn a_report_that_was_there_already_is_recorded_before_its_message_goes() {
+    let host = host("mail -> 451 4.3.0 later");
+    let settings = "retry = [\"1h\"]\nexpire = \"3650d\"\n[durability]\nflush = \"1h\"\n";
+    let mut place = Place::new(&to_smart_host(host.port(), settings));
+    let owed = |place: &Place| {
+        let env = format!(
+            "mailroot-env 1\nid {ID}\nfile order.eml\narrived 2026-01-01T00:00:00.000Z\nsender <app@example.org>\nmtime 0\n\
+             rcpt failed tries=0 report=failure <bob@example.net>\n\
+             last failed 5.1.1 2026-01-01T00:00:00.000Z remote at=mx[192.0.2.1]:25 550 5.1.1 no\nend\n"
+        );
+        put(place, "Queue", &format!("{ID}.ENV"), &env);
+        let order = message("app@example.org", &["bob@example.net"], "order");
+        put(place, "Queue", &format!("{ID}.EML"), &order);
+    };
+    owed(&place);
+    assert_eq!(place.drain().code, Some(75), "the report waits: {}", place.log());
+    owed(&place); // the end came after the report was put
+    place.start();
+    let parent = |name: &String| name.starts_with(ID) && name.ends_with(".EML");
+    place.wait("it is done", || !queue(&place).iter().any(parent));
+    let record = fs::read_to_string(place.root().join(format!("Queue/{ID}.ENV"))).unwrap();
+    place.stop();
+    // The report waits as long as this says that it is owed, and who ends now leaves it so for ten minutes.
+    assert!(record.contains(" reported <bob@example.net>"), "{record}");
+}
+
 /// A mailroot whose Pickup is on another volume, where this machine has one.
 fn with_pickup_elsewhere(host: &Host, more: &str) -> Option<(Place, tempfile::TempDir)> {
     let elsewhere = tempfile::Builder::new()
@@ -465,6 +492,32 @@ fn a_claim_across_volumes_that_was_cut_short_is_finished() {
             Vec::<PathBuf>::new(),
             "{case}"
         );
+    }
+}
+
+#[test]
+fn a_claim_across_volumes_that_two_nodes_began_one_after_the_other_is_sent_once() {
+    // The first made its copy and died; the second took its file in Pickup over and died before that copy was gone.
+    let earlier = "EVEN-AB11";
+    for first_is_known in [false, true] {
+        let host = host("");
+        let Some((mut place, pickup)) = with_pickup_elsewhere(&host, SHORT_LEASE) else {
+            return;
+        };
+        let half = format!(".{ID}-1@{DEAD}.EML");
+        fs::write(pickup.path().join(&half), order("bob@example.net")).unwrap();
+        let copy = format!("{ID}@{earlier}.EML");
+        put(&place, "Queue", &copy, &order("bob@example.net"));
+        if first_is_known {
+            put_dead_node(&place);
+            let node = |name: &str| place.root().join(format!("Status/nodes/{name}.json"));
+            fs::rename(node(DEAD), node(earlier)).unwrap();
+        }
+        let case = format!("the first is known: {first_is_known}");
+        assert_eq!(place.drain().code, Some(0), "{case}:\n{}", place.log());
+        assert_eq!(served(&host), ["bob@example.net"], "{case}:\n{}", place.log());
+        assert_eq!(names(pickup.path()), Vec::<String>::new(), "{case}");
+        assert_eq!(queue(&place), Vec::<String>::new(), "{case}");
     }
 }
 

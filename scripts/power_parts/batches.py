@@ -45,8 +45,6 @@ class Batch:
     unsynced: bool = False  # the applications did not sync their files
     two_volumes: bool = False
     fresh: tuple = ()  # folders that the engine must make
-    files: dict = None  # instead of all that: a whole tree to begin with
-    loose: tuple = ()  # of it, names that are not on the disk yet
 
     @property
     def bodies(self):
@@ -120,18 +118,7 @@ def all_batches():
               fresh=FOLDERS),
         Batch("deep folder", [Letter("p1", drop(A)), Letter("p2", smtp("later1@remote.example"))], fresh=("Queue",),
               settings=with_settings(folders=['queue = "new/deep/Queue"'])),
-        finished_half_claim(),
     ]  # fmt: skip
-
-
-def finished_half_claim():
-    """A node took a half claim over, made its copy and died; another has given the copy its next name meanwhile."""
-    one = Letter("z1", smtp("ok1@remote.example"))
-    ulid = "01JDE0Z7M4Y3Q2V1W0X9Y8Z7A6"
-    half, copy = f"1/Pickup/.{ulid}@GONE-DEAD.EML", f"0/Queue/{ulid}-1.EML"
-    files = {f"0/{name}": (None, None) for name in FOLDERS} | {"1/Pickup": (None, None)}
-    files |= {half: (one.content, None), copy: (one.content, None)}
-    return Batch("half claim", [one], steps=[("drain",)], two_volumes=True, files=files, loose=(copy,))
 
 
 def one_letter(name, ends, **more):

@@ -100,9 +100,9 @@ class Name:
 
 class Disk:
     """Plays a trace; at any time it can say which trees a cut may leave. `unsynced`: files whose bytes their writer did
-    not sync. `loose`: files whose names are not on the disk yet. `ignores`: a kind of sync that does nothing."""
+    not sync. `ignores`: a kind of sync that does nothing."""
 
-    def __init__(self, files, unsynced=(), ignores=None, loose=()):
+    def __init__(self, files, unsynced=(), ignores=None):
         self.names = {}
         self.ignores = ignores
         self.handles = {}
@@ -114,10 +114,7 @@ class Disk:
             file = File(data, mtime)
             if path in unsynced:
                 file.durable, file.pending = b"", [(0, data)]
-            if path in loose:
-                self.change({path: file})
-            else:
-                self.names[path] = Name(file)
+            self.names[path] = Name(file)
 
     def at(self, path):
         name = self.names.get(path)

@@ -28,8 +28,8 @@ def explore(recording, ignores=None, only_new_to=None):
     """`ignores`: a kind of sync that the disk does not do, though everybody believes it. `only_new_to`: leaves out the
     pairs that are possible anyway."""
     begin = (recording.files, recording.unsynced)
-    disk = Disk(*begin, loose=recording.batch.loose)
-    forgetful = Disk(*begin, ignores, recording.batch.loose) if ignores else disk
+    disk = Disk(*begin)
+    forgetful = Disk(*begin, ignores) if ignores else disk
     promises = Promises(disk)
     found = Explored()
     seed = recording.batch.name

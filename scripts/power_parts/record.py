@@ -61,8 +61,6 @@ def settings(batch, port, roots, afterwards):
 
 def beginning(batch, now):
     """The tree that a batch begins with."""
-    if batch.files is not None:
-        return dict(batch.files)
     pickup = "1/Pickup" if batch.two_volumes else "0/Pickup"
     files = {pickup: (None, None)}
     files |= {f"0/{name}": (None, None) for name in batches.FOLDERS if name not in batch.fresh}

@@ -29,7 +29,15 @@ SYNCS = {
     "Pickup at flush": ("spool::sync_removals", "what was taken from Pickup and is gone does not come back"),
     "parent of a new folder": ("tree::make", "a folder that will hold mail is found again"),
 }
+# Only after two nodes have seen different things at once: no batch of one node comes there.
+UNREACHED = {
+    "Queue, half claim": "not reached by one node's crashes and cuts; tests/model.rs tries it (another volume)",
+    "Pickup, half claim": "the same",
+}
 ELSEWHERE = {
+    "keeper::sweep_orphans": "only ten minutes after a removal; tests/model.rs tries it",
+    "spool::prove": "only after a sync that failed (scripts/trouble)",
+
     "tree::write_new": "mailroot.toml and other files that `init` writes; no mail depends on it (half a file is removed)",
     "probe::writing (2)": "`check` asks whether the storage can sync; nothing depends on it",
 }

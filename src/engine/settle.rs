@@ -17,7 +17,7 @@ use crate::config::Schedule;
 use crate::mail::{EnhancedStatus, Outcome, Verdict};
 use crate::mailroot::spool::ClaimState;
 use crate::mailroot::{DiskError, QueueName, Result as DiskResult};
-use crate::queue::record::{Delay, State};
+use crate::queue::record::{Delay, ReportState, State};
 use crate::queue::{env, schedule};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -131,9 +131,19 @@ fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Ha
         save(shared, job)?; // failed, with the reply, before the report
         undelivered::report(shared, settings, job)?;
     }
-    let (open, unreturned, buried) = {
+    let (open, unreturned, buried, reported) = {
         let state = lock(&job.state);
-        (state.record.is_open(), state.record.unreturned(), state.buried)
+        let reported = state
+            .record
+            .recipients
+            .iter()
+            .any(|r| r.report == ReportState::Done);
+        (
+            state.record.is_open(),
+            state.record.unreturned(),
+            state.buried,
+            reported,
+        )
     };
     if open {
         return stay(shared, job);
@@ -148,8 +158,8 @@ fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Ha
         }
         lock(&job.state).buried = true;
     }
-    if !lock(&job.state).reports.is_empty() {
-        save(shared, job)?; // reported, before the report can leave
+    if reported {
+        save(shared, job)?; // before the report can leave, also one that was found there: it waits for this record
     }
     go(shared, job)
 }

@@ -46,9 +46,11 @@ pub fn finish_half_claims(
 ) -> Finished {
     let mut finished = Finished::default();
     let now = Instant::now();
-    let (mut left, mut lying): (Vec<HalfClaim>, HashSet<&Path>) = (half_claims, HashSet::new());
-    left.retain(|half| is_left(shared, half.id.ulid, &half.node, dead));
-    lying.extend(left.iter().map(|half| half.path.as_path()));
+    let is_ours = |half: &HalfClaim| is_left(shared, half.id.ulid, &half.node, dead);
+    let (left, others): (Vec<HalfClaim>, Vec<HalfClaim>) = half_claims.into_iter().partition(is_ours);
+    // Whose they are decides about their copies too, whoever made those.
+    finished.stuck.extend(others.iter().map(|half| half.id.ulid));
+    let lying: HashSet<&Path> = left.iter().map(|half| half.path.as_path()).collect();
     failed.retain(|path, _| lying.contains(path.as_path()));
     let is_due = |half: &HalfClaim| failed.get(&half.path).is_none_or(|again| *again <= now);
     let (due, not_now): (Vec<HalfClaim>, Vec<HalfClaim>) = left.into_iter().partition(is_due);

@@ -65,7 +65,7 @@ impl Spool {
     /// `decided` is `Pickup/.ID@NODE.EML`, and `copies` are the message files of that ULID in Queue. Returns the
     /// message that it became, `None` when that was there already, or somebody else has it.
     ///
-    /// A copy that NODE itself made is not believed: it may be frozen just there, and will remove it. Everyone may put
+    /// A copy that NODE itself made, or one before it, is not believed: it may be frozen just there, and will remove it. Everyone may put
     /// names into Pickup, this one too: unless Queue holds the very same bytes, the name says nothing about a message
     /// there, and what lies in Pickup is a message of its own.
     pub fn finish_half_claim(
@@ -79,7 +79,7 @@ impl Spool {
         for copy in copies {
             if !self.is_copy(decided, &self.in_queue(copy))? {
                 is_foreign = true;
-            } else if copy.id().is_some_and(|found| found.life > id.life) {
+            } else if !matches!(copy, QueueName::Taken(found, _) if found.life <= id.life) {
                 // It was finished. Once that name is durable only the former is left to go.
                 sync_folder(&self.folders().queue)?;
                 self.unlink(decided)?;
@@ -102,7 +102,10 @@ impl Spool {
             sync_folder(&self.folders().pickup)?;
         }
         if !is_foreign {
-            self.unlink(&self.in_queue(&QueueName::Taken(id, node.clone())))?;
+            // Of NODE, and of those from whom NODE had taken it over.
+            for copy in copies {
+                self.unlink(&self.in_queue(copy))?;
+            }
         }
         if !self.bring_in(&ours, becomes, &own)? {
             return Ok(None);
