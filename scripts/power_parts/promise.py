@@ -21,7 +21,7 @@ class Promise:
     """At one moment. `accepted`: ((letter, kind, address), copies) pairs."""
 
     accepted: frozenset
-    recorded: frozenset  # (letter, kind, address)
+    recorded: frozenset  # (letter, kind, address, "delivered" or "failed")
     reported: frozenset  # (letter, address)
     told: frozenset  # (letter, address): of the delay
     gone: frozenset  # (letter, kind)
@@ -85,7 +85,7 @@ class Promises:
                     self.note(path, name.base)
         if "d" in op.flags:
             for ulid in [u for u in self.removed if self.is_proven_gone(u)]:
-                self.gone.add(self.letter_of[ulid])
+                self.gone.add(ulid)
                 self.slowest = max(self.slowest, op.time - self.removed.pop(ulid))
 
     def note(self, path, file):
@@ -97,7 +97,7 @@ class Promises:
         self.answered.add(letter)
         for address, (state, reported, told) in said.items():
             if state != "open":
-                self.recorded.add((letter, kind, address))
+                self.recorded.add((letter, kind, address, state))
             if reported:
                 self.reported.add((letter, address))
             if told:
@@ -110,12 +110,17 @@ class Promises:
                 return False
         return True
 
+    def letters_gone(self):
+        """A letter may have been several messages: buried and sent again, or back in Pickup."""
+        there = {letter for ulid, letter in self.letter_of.items() if ulid not in self.gone}
+        return {self.letter_of[ulid] for ulid in self.gone} - there
+
     def now(self):
         return Promise(
             frozenset(self.accepted.items()),
             frozenset(self.recorded),
             frozenset(self.reported),
             frozenset(self.told),
-            frozenset(self.gone),
+            frozenset(self.letters_gone()),
             frozenset(self.answered),
         )

@@ -61,7 +61,8 @@ class Recipient:
         """Allowed only for what had neither been recorded nor was proven gone."""
         name, to = self.letter.name, self.to
         if kind == "mail":
-            settled = (name, "mail") in self.promise.gone or (name, "mail", to) in self.promise.recorded
+            state = "failed" if where == "in Badmail" else "delivered"
+            settled = (name, "mail") in self.promise.gone or (name, "mail", to, state) in self.promise.recorded
         else:
             told = (name, to) in (self.promise.told if kind == "Delay" else self.promise.reported)
             settled = (name, kind) in self.promise.gone and (told or (name, "mail") in self.promise.gone)
