@@ -86,12 +86,13 @@ def finish(tools, batch, roots):
         free = [path for path in roots[0].glob("Queue/*.HOLD")]
         for path in free:
             path.rename(path.with_suffix(".EML"))
-        if done.returncode in (0, 65) and not free:
+        is_done = done.returncode == 0 or (done.returncode == 65 and not any(record.messages(roots)))
+        if is_done and not free:
             break
         if done.returncode not in (0, 65, 75):
             outcome.waiting.append(f"drain ended with {done.returncode}: {log[-300:]}")
             break
-        if batch.unsynced and turn > 6:
+        if batch.unsynced and turn > 6 and time.monotonic() > end - 70:
             break  # what was torn before it was ours may lie in Pickup for ever
         time.sleep(0.1)
     look(outcome, roots, batch)

@@ -65,7 +65,8 @@ impl Spool {
     /// `decided` is `Pickup/.ID@NODE.EML`, and `copies` are the message files of that ULID in Queue. Returns the
     /// message that it became, `None` when that was there already, or somebody else has it.
     ///
-    /// A copy that NODE itself made, or one before it, is not believed: it may be frozen just there, and will remove it. Everyone may put
+    /// A copy that NODE itself made, or one before it, is not believed: it may be frozen just there, and will remove
+    /// it. Everyone may put
     /// names into Pickup, this one too: unless Queue holds the very same bytes, the name says nothing about a message
     /// there, and what lies in Pickup is a message of its own.
     pub fn finish_half_claim(
