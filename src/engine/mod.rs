@@ -10,6 +10,8 @@
 //! dispatch   owns the destinations: per-destination lines, sessions, which are down; one Event enum, one select!
 //! session-n  one connection each: takes parts from its destination's line, sends, settles
 //! desk-n     Drop, and parts that end without a connection; settles
+//! medium-n, large-n   read long files of Pickup, so that short ones do not wait behind them
+//! burial-n   files that cannot be understood, on their way to Badmail
 //! mender     tries again what the disk did not take; proves a disk that has failed
 //! heart      heartbeat of this node; calls judge, which looks at the others
 //! flush      syncs Queue and Pickup while removals are outstanding, then sweeps what removed messages left
@@ -37,7 +39,6 @@ pub mod desk;
 pub mod dispatch;
 pub mod flush;
 pub mod heart;
-
 pub mod intake;
 pub mod job;
 pub mod keeper;
