@@ -16,6 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 
 DRAINS = 4  # at a time, at most
+PING_TIMEOUT = 42  # network.ping-timeout of GlusterFS, its default
 
 
 class Times:
@@ -273,7 +274,8 @@ def frozen(stage):
 
 def cut_off(stage):
     """One node's cable is cut and healed."""
-    silenced(stage, lambda node: node.machine.cut(), lambda node: node.machine.heal(), stage.times.cut, 3.0)
+    # GlusterFS itself keeps all others waiting for what the lost client had locked, until it misses its pings.
+    silenced(stage, lambda node: node.machine.cut(), lambda node: node.machine.heal(), stage.times.cut, 3.0 + PING_TIMEOUT)
 
 
 def gone(stage, how):
