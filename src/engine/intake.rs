@@ -6,6 +6,7 @@
 use super::burial::{self, Burials};
 use super::dispatch::Event;
 use super::lane::{Lane, PLACES};
+use super::listing::Pace;
 use super::look::{Glance, Look, Looker, Readers, look};
 use super::shared::{Mode, Settings, Shared, lock};
 use super::sightings::{Sightings, Why};
@@ -72,6 +73,8 @@ pub fn run(shared: &Arc<Shared>) {
         shared_storage,
         sightings: Sightings::default(),
         next_scan: Instant::now(),
+        pace: Pace::default(),
+        worked: Duration::ZERO,
         listed: false,
     };
     // Whether a process has died here decides how files are read.
@@ -163,6 +166,9 @@ struct Intake<'a> {
     shared_storage: bool,
     sightings: Sightings,
     next_scan: Instant,
+    pace: Pace,
+    /// How much of the present listing went into files, not into the list.
+    worked: Duration,
     /// The folder has been listed as a whole.
     listed: bool,
 }
@@ -180,9 +186,12 @@ impl Intake<'_> {
             }
         } else {
             let began = Instant::now();
-            if self.scan() {
+            self.worked = Duration::ZERO;
+            if let Some(listed) = self.scan() {
                 let poll = self.shared.settings().config.pickup.poll;
-                self.next_scan = Instant::now() + poll.max(began.elapsed() * LISTING_SHARE);
+                let took = if listed { began.elapsed() } else { Duration::ZERO };
+                let took = took.saturating_sub(self.worked);
+                self.next_scan = Instant::now() + self.pace.after(took, LISTING_SHARE, poll);
             }
         }
         self.note_idle(scan);
@@ -204,8 +213,9 @@ impl Intake<'_> {
     }
 
     /// The truth: every name in the folder. Takes them in batches while it lists; what comes in meanwhile does not
-    /// wait for the end of a long list, nor the list for what goes on coming in. `false` when it was cut short.
-    fn scan(&mut self) -> bool {
+    /// wait for the end of a long list, nor the list for what goes on coming in. `None` when it was cut
+    /// short, `false` when the folder could not be listed.
+    fn scan(&mut self) -> Option<bool> {
         let folder = self.shared.spool.folders().pickup.clone();
         let listed = hanging::read_dir(&folder).map_err(DiskError::when("list", &folder));
         let entries =
@@ -217,7 +227,7 @@ impl Intake<'_> {
                 }
                 Err(error) => {
                     self.sightings.folder_is_gone(&error);
-                    return true;
+                    return Some(false);
                 }
             };
         self.sightings.begin_scan();
@@ -233,7 +243,7 @@ impl Intake<'_> {
                 let first = new.split_off(new.len().saturating_sub(BATCH));
                 self.look_at(first);
                 if self.shared.stop.is_set() {
-                    return false;
+                    return None;
                 }
             }
         }
@@ -242,7 +252,7 @@ impl Intake<'_> {
             self.look_at(batch.to_vec());
         }
         self.sightings.end_scan();
-        true
+        Some(true)
     }
 
     fn look_at(&mut self, names: Vec<OsString>) {
@@ -256,6 +266,12 @@ impl Intake<'_> {
             }
             glances.push(self.sightings.of(name, now));
         }
+        let began = Instant::now();
+        self.take_all(&settings, glances);
+        self.worked += began.elapsed();
+    }
+
+    fn take_all(&mut self, settings: &Settings, mut glances: Vec<Glance>) {
         while !glances.is_empty() {
             if !wait_for_room(self.shared) {
                 return;
@@ -266,7 +282,7 @@ impl Intake<'_> {
             }
             let room = self.shared.in_hand.room().min(glances.len()).max(1);
             let rest = glances.split_off(room.min(glances.len()));
-            self.take(&settings, glances);
+            self.take(settings, glances);
             glances = rest;
         }
     }

@@ -7,7 +7,7 @@
 use super::admit::{Admitted, Origin, admit};
 use super::dispatch::Event;
 use super::job::Released;
-use super::listing::{HalfClaim, Listing};
+use super::listing::{HalfClaim, Listing, Pace};
 use super::orphans::Orphans;
 use super::shared::{Mode, Settings, Shared, lock};
 use super::waiting::{Waiting, differs, first_sight, is_too_far, parse};
@@ -57,7 +57,7 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         begun: Instant::now(),
         for_parents: HashSet::new(),
     };
-    let mut next_scan = Instant::now();
+    let (mut next_scan, mut pace) = (Instant::now(), Pace::default());
     loop {
         if keeper.clock_was_set() {
             next_scan = Instant::now();
@@ -66,7 +66,13 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
             let began = Instant::now();
             keeper.scan();
             let poll = shared.settings().config.pickup.poll;
-            next_scan = Instant::now() + poll.max(began.elapsed() * LISTING_SHARE);
+            // One that failed is tried again soon, however long it hung.
+            let took = if keeper.scanned {
+                began.elapsed()
+            } else {
+                Duration::ZERO
+            };
+            next_scan = Instant::now() + pace.after(took, LISTING_SHARE, poll);
         }
         keeper.take_due();
         let wait = keeper.next_due().map_or(next_scan, |due| due.min(next_scan));

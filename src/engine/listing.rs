@@ -10,6 +10,22 @@ use crate::mailroot::spool::mtime_nanos;
 use crate::mailroot::{DiskError, NodeName, QueueName};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// When a folder is listed again: listings take no more than a share of the time. Of two in a row the shorter one
+/// counts: a storage that did not answer for a while says nothing about the size of the folder.
+#[derive(Default)]
+pub struct Pace {
+    former: Duration,
+}
+
+impl Pace {
+    /// How long to wait after a listing that took so long: `share` times as long, `poll` at least.
+    pub fn after(&mut self, took: Duration, share: u32, poll: Duration) -> Duration {
+        let usual = took.min(std::mem::replace(&mut self.former, took));
+        poll.max(usual.saturating_mul(share))
+    }
+}
 
 /// What lies in Queue.
 #[derive(Default)]
@@ -105,6 +121,23 @@ impl Listing {
                 *life = id.life.max(*life);
             }
             QueueName::Temporary(node) => self.temporary.push((path, node)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_folder_is_listed_less_often_and_a_storage_that_hung_once_changes_nothing() {
+        let (poll, large) = (Duration::from_secs(2), Duration::from_secs(3));
+        let mut pace = Pace::default();
+        assert_eq!(pace.after(large, 20, poll), poll, "one says nothing");
+        assert_eq!(pace.after(large, 20, poll), Duration::from_secs(60));
+        let mut pace = Pace::default();
+        for took in [0, 60, 0, 0] {
+            assert_eq!(pace.after(Duration::from_secs(took), 20, poll), poll, "{took} s");
         }
     }
 }
