@@ -200,6 +200,10 @@ impl Spool {
     /// Removes ENV and transcripts of all lives up to this one. The message file is gone, durably.
     pub fn sweep(&self, id: MessageId) -> Result<()> {
         for life in 0..=id.life {
+            if life > 0 && life == id.life {
+                // A power cut must not keep an old record and drop the newest: a report could wait for it.
+                self.sync_queue()?;
+            }
             let id = MessageId { life, ..id };
             for name in [
                 QueueName::Env(id),
