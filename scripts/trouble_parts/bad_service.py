@@ -29,7 +29,7 @@ def main():
     began = time.monotonic()
     while True:
         # "silent" holds mail up for a while and says nothing.
-        for file in (tree / "Pickup").glob("*.eml") if sin != "silent" or time.monotonic() - began > 4 else []:
+        for file in (tree / "Pickup").glob("*.eml") if sin != "silent" or time.monotonic() - began > 11 else []:
             content = file.read_bytes()
             if sin != "loses":
                 (tree / "Drop" / f"{file.stem}.EML").write_bytes(content)

@@ -11,13 +11,13 @@ def all_controls():
     """A disk that lies, and a service that does everything wrong."""
     def lie(name, rule, during):
         return Case(f"control-{name}", begin=lambda world: world.rules(rule), end=lambda world: world.rules(""), preloaded=True,
-                    must_hit=True, during=during, after=[], patience=4.0, control=True)
+                    must_hit=True, during=during, after=[], patience=8.0, control=True)
 
     yield lie("lost-names", "rename@/Drop=LIE", ["drop"])
     yield lie("lost-bytes", "write@/Drop=LIE", ["drop"])
     yield lie("not-met", "rename@/Nowhere=EIO", ["drop"])
     for sin in ("loses", "doubles", "busy", "floods", "deaf", "panics", "silent"):
-        yield Case(f"control-{sin}", before=[], during=["drop", "drop"], after=[], scenes=whole_story, patience=4.0, control=True)
+        yield Case(f"control-{sin}", before=[], during=["drop", "drop"], after=[], scenes=whole_story, patience=8.0, control=True)
 
 
 def stands_in(case):
