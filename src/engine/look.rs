@@ -63,7 +63,7 @@ pub struct Looker<'a> {
 pub struct Readers {
     /// From [`SMALL`] on
     pub medium: Lane<Glance>,
-    /// From [`LARGE`] on
+    /// From `LARGE` on
     pub large: Lane<Glance>,
 }
 
