@@ -4,6 +4,7 @@
 //! was read. It finds fields and nothing else; what a value means is told by [`super::mailbox`] and
 //! [`super::structured`]. Pure; one pass; not here: finding the blank line that ends the block.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -108,6 +109,22 @@ pub fn scan(block: &[u8], first_line: usize) -> Result<Vec<Field<'_>>, ScanError
         start = end;
     }
     Ok(fields)
+}
+
+/// The block as its receivers will read it: a CR that ends no line goes out as a space (`smtp::content`), so whoever
+/// reads a value here sees that space too. All offsets stay.
+pub fn as_sent(block: &[u8]) -> Cow<'_, [u8]> {
+    let is_bare = |at: usize| block.get(at + 1) != Some(&b'\n');
+    let Some(first) = memchr::memchr_iter(b'\r', block).find(|at| is_bare(*at)) else {
+        return Cow::Borrowed(block);
+    };
+    let mut sent = block.to_vec();
+    for (nth, byte) in sent.iter_mut().enumerate().skip(first) {
+        if *byte == b'\r' && is_bare(nth) {
+            *byte = b' ';
+        }
+    }
+    Cow::Owned(sent)
 }
 
 /// A value as one line of text: folds become one space, outer spaces go, what is not UTF-8 becomes U+FFFD.
@@ -305,6 +322,15 @@ mod tests {
         let block = b"A: b\rC: d\r\nE: f\r\n";
         assert_eq!(names(block), ["A", "E"]);
         assert_eq!(scan(block, 1).unwrap()[0].value_in(block), b" b\rC: d");
+    }
+
+    #[test]
+    fn a_bare_cr_is_read_as_the_space_that_is_sent() {
+        let block = b"A:\r\xA0b\r\r\nC: d\r\n e\r";
+        assert_eq!(&*as_sent(block), b"A: \xA0b \r\nC: d\r\n e ");
+        let field = scan(block, 1).unwrap().remove(0);
+        assert_eq!(field.forgiven(&as_sent(block)), vec![3..4; 1]);
+        assert!(matches!(as_sent(b"A: b\r\nC: d\n"), Cow::Borrowed(_)));
     }
 
     #[test]

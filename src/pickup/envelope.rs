@@ -20,7 +20,7 @@ pub(super) struct Addressed {
     pub recipient_origins: Vec<Origin>,
 }
 
-/// `fields` are those after the leading block; `block` is what they were scanned from.
+/// `fields` are those after the leading block; `block` is what they were scanned from, as it is sent.
 pub(super) fn addressed(
     leading: Leading,
     fields: &[Field<'_>],

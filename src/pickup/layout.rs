@@ -23,7 +23,7 @@ pub(super) struct HeaderFacts {
     pub content_type: Option<ContentType>,
 }
 
-/// `fields` are those after the leading block; `base` is the file offset of `block`.
+/// `fields` are those after the leading block; `block`, as it is sent, begins at file offset `base`.
 pub(super) fn header_facts(fields: &[Field<'_>], block: &[u8], base: u64) -> HeaderFacts {
     let has = |name: &str| fields.iter().any(|field| field.is(name));
     let value_of = |name: &str| fields.iter().find(|f| f.is(name)).map(|f| f.value_in(block));

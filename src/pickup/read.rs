@@ -209,14 +209,15 @@ impl Header {
         if fields.is_empty() && !above.is_empty() {
             remarks.add(|| "the header is empty: an empty line follows the leading block".to_owned());
         }
+        let sent = header::as_sent(block);
         let base = (start + mbox_line) as u64;
         let leading_end = base + above.last().map_or(0, |field| field.whole.end) as u64;
         Ok(Self {
             leading: start as u64..leading_end,
             header: leading_end..head.header_end as u64,
-            addressed: addressed(leading, fields, block, rules, &mut remarks)?,
+            addressed: addressed(leading, fields, &sent, rules, &mut remarks)?,
             said_dots,
-            facts: header_facts(fields, block, base),
+            facts: header_facts(fields, &sent, base),
             remarks,
         })
     }

@@ -110,7 +110,7 @@ impl<'a> Content<'a> {
     }
 
     /// Bytes without dot-stuffing, for `SIZE=`: counted when something is re-encoded, else what the layout says,
-    /// which is exact but for carriage returns that stand alone in the body.
+    /// which is exact but for carriage returns that stand alone.
     pub fn size(&self) -> u64 {
         self.size
     }
