@@ -12,6 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from . import syncs
 from .senders import Failed, Run, Sender, message, high_water, SENDER, RECEIVER
 
 DAEMONS = "/usr/lib/postfix/sbin"
@@ -44,7 +45,7 @@ class Postfix(Sender):
         super().__init__(bench, sink)
         self.home = bench.place.path / "postfix"
         self.config, self.queue = self.home / "etc", self.home / "queue"
-        self.why_not = "left out by --no-postfix" if bench.no_postfix else _install()
+        self.why_not = "left out by --no-peers" if bench.no_peers else _install()
         self.version = ""
         if self.why_not is None:
             try:
@@ -108,6 +109,14 @@ class Postfix(Sender):
             return pid
         except (OSError, ValueError):
             return 0
+
+    def count_syncs(self, size, count):
+        counter = syncs.Beside(self._processes(), self.bench.place.path / "syncs")
+        try:
+            self.run(size, count)
+        finally:
+            calls = counter.end()
+        return calls
 
     def run(self, size, count):
         staged = self.queue / "maildrop.staged"

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import syncs
+
 SENDER, RECEIVER = "bench@sender.example", "sink@receiver.example"
 PATIENCE = 900  # seconds that one run may take
 
@@ -31,10 +33,10 @@ class Failed(Exception):
 
 
 class Sink:
-    """The host: counts and discards. `sink serve` of scripts/bench-sink.rs."""
+    """The host: counts and discards. `sink serve` of bench_parts/sink."""
 
-    def __init__(self, program, chunking):
-        command = [program, "serve"] + (["--chunking"] if chunking else [])
+    def __init__(self, program, *options):
+        command = [program, "serve", *options]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline().split()[1])
         self.seen = self.violations = 0
@@ -66,11 +68,11 @@ class Sink:
         self.process.wait()
 
 
-def message(size, number):
+def message(size, number, receiver=RECEIVER):
     """Header and body of `size` bytes with its leading block, LF, as an application writes it."""
     head = (
-        f"x-sender: {SENDER}\nx-receiver: {RECEIVER}\n"
-        f"From: The bench <{SENDER}>\nTo: {RECEIVER}\nSubject: message {number:07}\n"
+        f"x-sender: {SENDER}\nx-receiver: {receiver}\n"
+        f"From: The bench <{SENDER}>\nTo: {receiver}\nSubject: message {number:07}\n"
         f"Date: Mon, 05 Jan 2026 10:00:00 +0000\nMessage-ID: <{number:07}@sender.example>\n"
         "MIME-Version: 1.0\nContent-Type: text/plain; charset=us-ascii\n\n"
     )
@@ -79,11 +81,11 @@ def message(size, number):
     return (head + body + "\n").encode()
 
 
-def fill(folder, size, count):
+def fill(folder, size, count, receiver=RECEIVER):
     """So many files; on the disk and some time old when this returns."""
     for number in range(count):
         with open(folder / f"{number:07}.eml", "wb", buffering=0) as file:
-            file.write(message(size, number))
+            file.write(message(size, number, receiver))
     os.sync()
     time.sleep(0.15)  # pickup.quiet: a file written in place is taken when it is that old
 
@@ -112,6 +114,7 @@ def high_water(pid):
 class Sender:
     """Sends what lies in a folder by a program of its own that ends when it has done so."""
     name = ""
+    syncs_matter = True
 
     def __init__(self, bench, sink):
         self.bench, self.sink = bench, sink
@@ -127,20 +130,33 @@ class Sender:
         """None, or why it cannot be measured."""
         return None
 
-    def run(self, size, count):
+    def count_syncs(self, size, count):
+        """How many in a run of its own."""
+        report = self.bench.place.path / "syncs"
+        self.run(size, count, syncs.before(report))
+        return syncs.total(report)
+
+    def expect(self, count):
+        """Waits until the host has all of them, and no more."""
+        self.sink.expect(count)
+
+    def settle(self, count):
+        self.sink.settle(count)
+
+    def run(self, size, count, before=()):
         home = self.bench.folder(self.name)
         try:
-            command = self.prepare(home, size, count)
+            command = [*before, *self.prepare(home, size, count)]
             with open(home / "log", "w") as log:
                 began = time.perf_counter()
                 process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
                 code, cpu, peak = watch(process)
-                self.sink.expect(count) if code == 0 else None
+                self.expect(count) if code == 0 else None
                 seconds = time.perf_counter() - began
             if code != 0:
                 last = (home / "log").read_text().strip().splitlines()[-1:]
                 raise Failed(f"{command[0]} ended with {code}: {' '.join(last)}")
-            self.sink.settle(count)
+            self.settle(count)
             self.finished(home)
             return Run(seconds, count, cpu, peak)
         finally:
@@ -153,12 +169,12 @@ class Sender:
 class Mailroot(Sender):
     """`mailroot drain`, its log going to a file; timed from its start to its end, all syncs included."""
 
-    def __init__(self, bench, sink, name):
+    def __init__(self, bench, sink, name, connections=None):
         super().__init__(bench, sink)
-        self.name = name
+        self.name, self.connections = name, connections
 
     def prepare(self, home, size, count):
-        root = self.bench.mailroot_at(home / "mailroot", self.sink)
+        root = self.bench.mailroot_at(home / "mailroot", self.sink, self.connections)
         fill(root / "Pickup", size, count)
         return [self.bench.mailroot, "drain", root]
 
@@ -171,25 +187,25 @@ class Mailroot(Sender):
 class Bare(Sender):
     """The physical limit: `sink bare`."""
 
-    def __init__(self, bench, sink, name, bdat):
+    def __init__(self, bench, sink, name, *options, connections=None):
         super().__init__(bench, sink)
-        self.name, self.bdat = name, bdat
+        self.name = name
+        self.options = ["--connections", str(connections or bench.connections), *options]
 
     def prepare(self, home, size, count):
         pickup, work = home / "Pickup", home / "work"
         pickup.mkdir()
         work.mkdir()
         fill(pickup, size, count)
-        options = ["--connections", str(self.bench.connections)] + (["--bdat"] if self.bdat else [])
-        return [self.bench.sink_program, "bare", pickup, work, str(self.sink.port), *options]
+        return [self.bench.sink_program, "bare", pickup, work, str(self.sink.port), *self.options]
 
 
 class Flood(Bare):
     """No disk at all: what the host takes."""
+    syncs_matter = False
 
     def prepare(self, home, size, count):
-        options = ["--connections", str(self.bench.connections)] + (["--bdat"] if self.bdat else [])
-        return [self.bench.sink_program, "flood", str(size), str(count), str(self.sink.port), *options]
+        return [self.bench.sink_program, "flood", str(size), str(count), str(self.sink.port), *self.options]
 
 
 class Smtplib(Sender):

@@ -3,7 +3,8 @@
 import statistics
 import sys
 
-HEAD = ["", "files/s (median)", "spread", "mailroot is × this", "CPU s / 1000", "peak memory", "runs"]
+HEAD = ["", "files/s (median)", "spread", "mailroot is × this", "CPU s / 1000", "syncs / message", "peak memory", "files", "runs"]
+BARS = ["bar", "wanted", "reached", ""]
 
 
 class Report:
@@ -28,27 +29,29 @@ class Report:
         self._put(f"### {result.title}")
         self._put()
         if result.lines:
-            self._table(result.lines)
-            self._put()
-        for bar in result.bars:
-            self.missed |= not bar.met
-            self._put(f"- {bar.what}: **{bar.reached}**{'' if bar.met else ' — MISSED'}")
+            ours = {line.name: line.rate for line in result.lines}
+            self._table([HEAD] + [_cells(line, ours) for line in result.lines])
+            self._skipped(result.lines)
+        if result.bars:
+            self._table([BARS] + [[bar.what, bar.wanted, bar.reached, _verdict(bar)] for bar in result.bars])
+        self.missed |= any(not bar.met for bar in result.bars)
         for note in result.notes:
             self._put(f"- {note}")
 
-    def _table(self, lines):
-        ours = {line.name: line.rate for line in lines}
-        cells = [HEAD] + [_cells(line, ours) for line in lines]
-        widths = [max(len(row[i]) for row in cells) for i in range(len(HEAD))]
+    def _table(self, cells):
+        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
         for number, row in enumerate(cells):
             padded = [cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths))]
             self._put("| " + " | ".join(padded) + " |")
             if number == 0:
                 self._put("|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|")
+        self._put()
+
+    def _skipped(self, lines):
         for line in lines:
             if line.skipped:
-                self._put()
                 self._put(f"{line.name}: not measured: {line.skipped}")
+                self._put()
 
     def end(self):
         if self.path:
@@ -59,22 +62,25 @@ class Report:
         return 1 if self.failed or (strict and self.missed) else 0
 
 
+def _verdict(bar):
+    return "" if not bar.wanted else "met" if bar.met else "MISSED"
+
+
 def _cells(line, ours):
     if not line.runs:
-        return [line.name, "–", "", "", "", "", "0"]
+        return [line.name, "–", "", "", "", "", "", "", "0"]
     rates = [run.rate for run in line.runs]
     # Like with like: BDAT beside BDAT.
-    reference = ours.get("mailroot, BDAT" if line.name.endswith("BDAT") else "mailroot, DATA")
-    ratio = f"{reference / line.rate:.2f}" if reference and not line.name.startswith("mailroot") else ""
-    cpu = statistics.median(run.cpu / run.messages * 1000 for run in line.runs)
-    peak = max(run.peak_kib for run in line.runs)
+    reference = ours.get(line.beside)
     return [
         line.name,
         _number(line.rate),
         f"{_number(min(rates))}–{_number(max(rates))}",
-        ratio,
-        f"{cpu:.3f}",
-        f"{peak / 1024:.1f} MiB" if peak else "?",
+        f"{reference / line.rate:.2f}" if reference else "",
+        f"{line.cpu:.3f}",
+        "" if line.syncs is None else f"{line.syncs:.3f}",
+        f"{line.peak_kib / 1024:.1f} MiB" if line.peak_kib else "?",
+        f"{line.runs[0].messages:,}",
         str(len(rates)),
     ]
 
