@@ -105,6 +105,9 @@ pub fn take_over(
         is_left(shared, id.ulid, node, dead) && !stuck.contains(&id.ulid)
     };
     let mut left: Vec<&(MessageId, NodeName)> = listing.taken.iter().filter(is_due).collect();
+    if left.is_empty() || !is_gone_from_pickup(shared) {
+        return Vec::new();
+    }
     // Other nodes are at the same: each begins elsewhere.
     let own: usize = shared.spool.node().as_str().bytes().map(usize::from).sum();
     let start = own.checked_rem(left.len()).unwrap_or(0);
@@ -132,6 +135,17 @@ pub fn take_over(
         work();
     });
     taken.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whoever had a message may have died between the unlink of `Pickup/.ID@NODE.EML` and its sync: before a copy gets a
+/// name that is sent whatever lies in Pickup, that is made durable. Once for all of a scan.
+fn is_gone_from_pickup(shared: &Shared) -> bool {
+    let synced = shared.spool.sync_pickup();
+    if let Err(error) = &synced {
+        shared.distrust(error);
+        warn!(%error, "what is in no hand stays as it is for now");
+    }
+    synced.is_ok()
 }
 
 /// Of a dead node, or under our own name and in no session: a step that reported an error.
@@ -195,11 +209,14 @@ pub fn give_back_the_rest(shared: &Shared) {
     let Ok(listing) = Listing::of(&shared.spool.folders().queue) else {
         return;
     };
-    for (id, node) in listing.taken {
-        if node == shared.spool.node()
-            && !shared.in_hand.has(id.ulid)
-            && let Err(error) = shared.spool.release(id)
-        {
+    let own = shared.spool.node();
+    let is_due = |(id, node): &(MessageId, NodeName)| *node == own && !shared.in_hand.has(id.ulid);
+    let left: Vec<(MessageId, NodeName)> = listing.taken.into_iter().filter(is_due).collect();
+    if left.is_empty() || !is_gone_from_pickup(shared) {
+        return;
+    }
+    for (id, _) in left {
+        if let Err(error) = shared.spool.release(id) {
             warn!(%id, %error, "left as it is; it is taken up at the next start");
         }
     }

@@ -365,10 +365,14 @@ impl Spool {
         sync_folder(&self.folders.queue)
     }
 
+    /// Makes durable what went out of Pickup: else a power cut could bring it back beside what it became in Queue.
+    pub fn sync_pickup(&self) -> Result<()> {
+        sync_folder(&self.folders.pickup)
+    }
+
     /// Syncs the folders that messages leave from, so that what went is proven gone.
     pub fn sync_removals(&self) -> Result<()> {
-        sync_folder(&self.folders.queue)?;
-        sync_folder(&self.folders.pickup)
+        self.sync_queue().and_then(|()| self.sync_pickup())
     }
 
     /// Unlinks a file of ours in Queue that no message needs any more.
