@@ -17,7 +17,8 @@
  *                       PATH    a piece of the path, as it stands in the log ("tcp" for a socket); empty: any
  *                       WHAT    an errno (EIO, ENOSPC, …), HANG (the call hangs while the rules are in force),
  *                               SHORT (writes and sends take half), LIE (nothing is done, success is reported),
- *                               or SEE (nothing happens; for FAULTS_HITS)
+ *                               SEE (nothing happens; for FAULTS_HITS),
+ *                               or KILL (the process is ended by SIGKILL once the call has been made)
  *                       FROM    the first matching call that is hit, from 1 (default 1); COUNT how many (default all);
  *                               EVERY: of these each so many-th one (default 1)
  *   FAULTS_WHEN=FILE    the rules are in force only while FILE exists. When it is not empty, it holds the rules, in
@@ -69,11 +70,11 @@
 struct rule {
     char calls[128];
     char path[128];
-    int error; /* an errno, or one of the two below */
+    int error; /* an errno, or one of those below */
     long from, count, every;
     atomic_long seen;
 };
-enum { HANG = -1, SHORT = -2, LIE = -3, SEE = -4 };
+enum { HANG = -1, SHORT = -2, LIE = -3, SEE = -4, KILL = -5 };
 
 static char roots[MOST_ROOTS][PATH_MAX];
 static int root_count;
@@ -90,6 +91,7 @@ static long kill_at;
 static const char *from_piece;
 static atomic_int begun;
 static char kill_phase;
+static __thread int doomed; /* by a rule: the process ends when this call has been made */
 static atomic_long counter;
 static atomic_long next_handle = 1;
 /* What is open: its path, and its handle in a trace. Entries are replaced, never freed: a script ends soon. */
@@ -123,7 +125,7 @@ static int errno_named(const char *name) {
         {"ECONNRESET", ECONNRESET}, {"EHOSTUNREACH", EHOSTUNREACH}, {"ENETUNREACH", ENETUNREACH}, {"EPIPE", EPIPE},
         {"EADDRNOTAVAIL", EADDRNOTAVAIL}, {"ENODEV", ENODEV}, {"ENXIO", ENXIO}, {"EOPNOTSUPP", EOPNOTSUPP},
         {"EREMOTEIO", EREMOTEIO}, {"ENAMETOOLONG", ENAMETOOLONG}, {"EMLINK", EMLINK}, {"EEXIST", EEXIST},
-        {"HANG", HANG}, {"SHORT", SHORT}, {"LIE", LIE}, {"SEE", SEE},
+        {"HANG", HANG}, {"SHORT", SHORT}, {"LIE", LIE}, {"SEE", SEE}, {"KILL", KILL},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i].name, name)) return known[i].value;
@@ -307,7 +309,8 @@ static int verdict(const char *call, const char *path) {
     if (error) note_hit(call, path, error);
     if (error == HANG)
         while (in_force() && atomic_load(&generation) == now) nap();
-    return error == HANG || error == SEE ? 0 : error;
+    if (error == KILL) doomed = 1, kill_phase = 'a';
+    return error == HANG || error == SEE || error == KILL ? 0 : error;
 }
 
 struct point {
@@ -369,7 +372,7 @@ static int in_the_middle(const struct point *point) { return point->number && po
 static void leave(struct point *point, long result, long handle, long offset, const char *flags, const void *data,
                   size_t size) {
     int error = errno;
-    int killed = point->number && point->number == kill_at && kill_phase != 'b';
+    int killed = doomed || (point->number && point->number == kill_at && kill_phase != 'b');
     if (!killed) log_point(point, point->phases, result, result < 0 ? error : 0);
     if (trace_fd >= 0) {
         static const char digits[] = "0123456789abcdef";

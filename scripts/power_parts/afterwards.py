@@ -70,9 +70,11 @@ def finish(tools, batch, roots):
     (roots[0] / "mailroot.toml").write_text(record.settings(batch, SINK.port, roots, True))
     outcome = Outcome()
     end = time.monotonic() + 90
+    before, idle = names_of(roots), 0
     for turn in range(PATIENCE):
         if time.monotonic() > end:
             break
+        began = time.monotonic()
         try:
             done = subprocess.run([tools.mailroot, "drain", roots[0]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                   stderr=subprocess.PIPE, timeout=60)  # fmt: skip
@@ -92,12 +94,22 @@ def finish(tools, batch, roots):
         if done.returncode not in (0, 65, 75):
             outcome.waiting.append(f"drain ended with {done.returncode}: {log[-300:]}")
             break
+        # A drain waits for the parent of a report, ten seconds: who waits twice for nothing waits for ever.
+        there = names_of(roots)
+        idle = idle + 1 if there == before and time.monotonic() - began > 5 else 0
+        before = there
+        if idle >= 2:
+            break
         if batch.unsynced and turn > 6 and time.monotonic() > end - 70:
             break  # what was torn before it was ours may lie in Pickup for ever
         time.sleep(0.1)
     look(outcome, roots, batch)
     outcome.copies = list(SINK.copies)
     return outcome
+
+
+def names_of(roots):
+    return {path.name for path in record.messages(roots)}
 
 
 def heartbeats(root, tree, lot):
@@ -140,4 +152,4 @@ def look(outcome, roots, batch):
         outcome.badmail.append((path.name, name, kind, letters.receivers(data), whole))
     for folder in ("Queue", "Badmail"):
         outcome.temporary += [p.name for p in roots[0].rglob(f"{folder}/*.TMP")]
-    outcome.waiting += [p.name for p in record.messages(roots)]
+    outcome.waiting += sorted(names_of(roots))

@@ -45,6 +45,7 @@ class Batch:
     unsynced: bool = False  # the applications did not sync their files
     two_volumes: bool = False
     fresh: tuple = ()  # folders that the engine must make
+    crashes: tuple = ()  # right after these calls, in any form: rules of scripts/faults
 
     @property
     def bodies(self):
@@ -121,24 +122,41 @@ def all_batches():
     ]  # fmt: skip
 
 
-def one_letter(name, ends, **more):
+def one_letter(name, ends, crashes=(), two_volumes=False, steps=(("drain",),), **more):
     """For crashes followed by cuts."""
-    two_volumes, steps = more.pop("two_volumes", False), more.pop("steps", [("drain",)])
-    return Batch(name, [Letter(name.split()[-1], ends, **more)], settings=SOON, steps=steps, two_volumes=two_volumes)
+    letters = [Letter(name.split()[-1], ends, **more)]
+    return Batch(name, letters, settings=SOON, steps=list(steps), two_volumes=two_volumes, crashes=crashes)
+
+
+def after(call, piece, nth=1):
+    """The process ends after the nth such call whose path has this piece in it."""
+    return f"{call}@{piece}=KILL:{nth}:1"
+
+
+CLAIM = after("rename", ".eml")  # of an application's file in Pickup
+PUT = [after("rename", "/Queue/NODE-", nth) for nth in (1, 2, 3)]  # an ENV, a report, a copy from another volume
 
 
 def small_batches():
+    """What each sync is for that only a crash followed by a cut can show, stands in syncs.FIRST."""
     crash = "crash, "
+    then_run = (("drain",), ("run", "empty"))
     return [
         one_letter(crash + "drop", drop(A)),
         one_letter(crash + "smtp", smtp("ok1@remote.example")),
+        # One has it and that is recorded, when the other is tried again (by the service: a drain would not wait for it).
+        one_letter(crash + "record", smtp("ok1@remote.example", "later1@remote.example"), (PUT[0],), steps=(("run", "empty"),)),
+        # The report waits in Queue while the records of what it is about go.
+        one_letter(crash + "report", dsn("refused1@remote.example"), (PUT[0],), steps=then_run, sender="later2@remote.example"),
         one_letter(crash + "refused", dsn("refused1@remote.example"), sender=OUT),
         one_letter(crash + "returned", dsn("refused1@remote.example")),
         one_letter(crash + "malformed", {"": [{"badmail"}]}, raw=b"X-Letter: malformed\nthis is no header\n\n" + body("malformed")),
-        one_letter(crash + "mixed", {A: [{"drop"}], "ok1@remote.example": [{"smtp"}], "refused1@other.example": [{"dsn"}]}),
-        one_letter(crash + "deferral", smtp("later1@remote.example"), steps=[("drain",), ("run", "empty")]),
-        one_letter(crash + "other volume", smtp("ok1@remote.example"), two_volumes=True),
-    ]
+        one_letter(crash + "mixed", {A: [{"drop"}], "ok1@remote.example": [{"smtp"}], "refused1@other.example": [{"dsn"}]},
+                   (CLAIM, *PUT)),
+        one_letter(crash + "deferral", smtp("later1@remote.example"), steps=then_run),
+        one_letter(crash + "other volume", smtp("ok1@remote.example"),
+                   (CLAIM, PUT[0], after("unlink", "/Pickup/.01")), two_volumes=True),
+    ]  # fmt: skip
 
 
 def real_batch():

@@ -100,7 +100,7 @@ def roots_of(batch, tools, name):
 
 
 def record(batch, tools, kill=None):
-    """`kill`: FAULTS_KILL for the first step."""
+    """`kill`: what ends the process of a first step; a variable of scripts/faults and its value."""
     for _ in range(4):
         recording = record_once(batch, tools, kill)
         if recording:
@@ -119,7 +119,7 @@ def record_once(batch, tools, kill):
         (roots[0] / "mailroot.toml").write_text(settings(batch, sink.port, roots, False))
         steps = list(batch.steps)
         if kill:
-            steps = [("drain", {"FAULTS_KILL": kill}), *steps]
+            steps = [("drain", dict([kill])), *steps]
         for number, step in enumerate(steps):
             stage.play(number, step)
         if MISSED in stage.log:
@@ -185,6 +185,8 @@ class Stage:
             end = error.decode("utf-8", "replace")[-2000:]
             raise Trouble(f"batch {self.batch.name}: mailroot {verb} does not end: {end}") from None
         self.log += error.decode("utf-8", "replace")
+        if "FAULTS_FAIL" in more and process.returncode != -signal.SIGKILL:
+            raise Trouble(f"batch {self.batch.name}: no call is {more['FAULTS_FAIL']}")
 
     def has_come(self, until):
         if until == "record":

@@ -1,8 +1,11 @@
 """Every sync of the source, and how it is known in a trace: by what was synced, and by what the same thread did before
 and after."""
 
+import re
+
 from .trace import Op
 
+PROOF = "proof of the storage"
 PROBE = "/.MAILROOT-PROBE-"  # files of the proof of the storage at each start; no mail depends on them
 
 # kind → (where it stands, why it is there)
@@ -24,6 +27,8 @@ SYNCS = {
     "Queue, half claim": ("across::finish_half_claim", "the copy's name is durable before the former goes"),
     "Pickup, half claim": ("across::finish_half_claim", "the former is gone before the copy is sent"),
     "Queue, next life": ("keeper::claim_and_read", "what a dead node wrote is durable before anything follows"),
+    "Pickup before take-over": ("takeover::take_over", "what a dead node removed there does not come back beside its next life"),
+    "Queue, older records": ("spool::sweep", "an old record does not outlive the newest: a report could wait for it for ever"),
     "Queue before Badmail": ("undelivered::bury_unread", "what is buried does not come back to be buried again"),
     "Queue at flush": ("spool::sync_removals", "what is removed stays removed; then its ENV may go"),
     "Pickup at flush": ("spool::sync_removals", "what was taken from Pickup and is gone does not come back"),
@@ -34,10 +39,15 @@ UNREACHED = {
     "Queue, half claim": "not reached by one node's crashes and cuts; tests/model.rs tries it (another volume)",
     "Pickup, half claim": "the same",
 }
+# Where it is known to matter: looked at before other batches.
+FIRST = {
+    "Queue, next life": "crash, record",
+    "Queue, older records": "crash, report",
+    "Pickup before take-over": "crash, other volume",
+}
 ELSEWHERE = {
     "keeper::sweep_orphans": "only ten minutes after a removal; tests/model.rs tries it",
     "spool::prove": "only after a sync that failed (scripts/trouble)",
-
     "tree::write_new": "mailroot.toml and other files that `init` writes; no mail depends on it (half a file is removed)",
     "probe::writing (2)": "`check` asks whether the storage can sync; nothing depends on it",
 }
@@ -75,7 +85,7 @@ def next_calls(ops):
 def of_file(path, contents):
     folder = path.split("/")[-2]
     if PROBE in path:
-        return "proof of the storage"
+        return PROOF
     if not path.endswith(".TMP"):
         return "message file"
     if folder in ("Drop", "Badmail"):
@@ -94,12 +104,14 @@ def of_folder(op, before, after, contents):
     before = before or Op(0, "", (0, 0), "", "", 0, "", 0, (0, 0), 0.0, b"")
     after = after or Op(0, "", (0, 0), "", "", 0, "", 0, (0, 0), 0.0, b"")
     if PROBE in before.path:
-        return "proof of the storage"
+        return PROOF
     if folder not in ("Queue", "Pickup", "Drop", "Badmail"):
         return "parent of a new folder"
     if before.call == "rename" and before.path.endswith(".TMP"):
         return folder if folder in ("Drop", "Badmail") else "Queue after " + what_is(contents.get(before.other, b""))
     if folder == "Pickup":
+        if is_take_over(after):
+            return "Pickup before take-over"
         if before.call == "unlink" and "/Pickup/." in before.path:
             return "Pickup, half claim" if before.flags == "half" else "Pickup after copy"
         if before.call == "rename" and "/Pickup/." in before.other:
@@ -111,8 +123,16 @@ def of_folder(op, before, after, contents):
             return "Queue, half claim"
         if after.call == "fsync" and after.path.endswith("/Pickup"):
             return "Queue at flush"
+        if after.call == "unlink" and re.search(r"-\d+\.ENV$", after.path):
+            return "Queue, older records"
         if before.call == "rename" and "@" in before.other and "@" not in before.path and "-" in before.path[-10:]:
             return "Queue, next life"
         if after.call == "open" and "/Badmail/" in after.path:
             return "Queue before Badmail"
     return f"{folder}, unknown"
+
+
+def is_take_over(op):
+    """ID@NODE.EML → ID-1.EML"""
+    life, at, _ = op.path.partition("@")
+    return op.call == "rename" and bool(at) and "/Queue/" in op.other and "@" not in op.other and op.other != f"{life}.EML"
