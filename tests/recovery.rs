@@ -79,7 +79,9 @@ fn a_report_waits_until_its_parent_knows_of_it() {
         message("app@local.test", &["bob@example.net"], "other"),
     );
     place.wait("other mail has gone", || served(&host) == ["bob@example.net"]);
-    assert_eq!(queue(&place, ".EML"), [format!("{REPORT}-1.EML")]);
+    place.wait("the report lies there alone", || {
+        queue(&place, ".EML") == [format!("{REPORT}-1.EML")]
+    });
     // Set free, it is done with its report, and both go.
     let (held, waiting) = (format!("Queue/{PARENT}.HOLD"), format!("Queue/{PARENT}.EML"));
     fs::rename(place.root().join(held), place.root().join(waiting)).unwrap();
