@@ -51,3 +51,7 @@ pub mod stop;
 #[cfg(test)]
 #[path = "../tests/fuzz_targets/mod.rs"]
 mod fuzz_targets;
+
+#[cfg(test)]
+#[path = "../tests/support/effort.rs"]
+mod effort;

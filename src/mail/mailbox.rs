@@ -268,7 +268,6 @@ mod tests {
     /// Bytes that make a reader which looks back or ahead too often stand still.
     #[test]
     fn no_value_takes_long() {
-        let started = std::time::Instant::now();
         for part in [
             "=?a?q?",
             "=?",
@@ -285,11 +284,12 @@ mod tests {
             "=?a?q?x?=,",
             "\r\n ",
         ] {
-            let value = part.repeat(1 << 17);
-            assert!(list(value.as_bytes()).count() <= 1 << 17);
-            leading(value.as_bytes());
+            crate::effort::is_linear(part, 1 << 17, |times| {
+                let value = part.repeat(times);
+                assert!(list(value.as_bytes()).count() <= times);
+                leading(value.as_bytes());
+            });
         }
-        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
     }
 
     proptest! {
