@@ -185,3 +185,29 @@ fn a_copy_that_somebody_put_back_is_set_aside() {
     let held = fs::read_to_string(place.root().join(format!("Queue/{id}.HOLD"))).unwrap();
     assert!(held.ends_with("restored\n"));
 }
+
+#[test]
+fn what_one_host_took_is_recorded_before_the_next_is_asked() {
+    let first = host("rcpt later@* -> 451 4.7.1 not now");
+    let stalls = "stall after connect 30s".parse().unwrap();
+    let second = Host::start_on("127.0.0.2:0".parse().unwrap(), stalls, None).unwrap();
+    let list = format!(
+        "[delivery]\nsmart_host = \"[127.0.0.1]:{}, [127.0.0.2]:{}\"\n",
+        first.port(),
+        second.port()
+    );
+    let mut place = Place::new(&format!("{}{list}", support::place::BASE));
+    let both = ["now@example.net", "later@example.net"];
+    place.put("both.eml", message("app@local.test", &both, "both"));
+    place.start();
+    place.wait("the second host is asked", || second.counts().connections > 0);
+    let record = place.text("Queue", "ENV");
+    assert!(
+        record.contains("rcpt delivered tries=0 <now@example.net>")
+            && record.contains("rcpt open tries=0 <later@example.net>"),
+        "{record}"
+    );
+    drop(second); // ends the pause
+    place.stop();
+    assert_eq!(served(&first), ["now@example.net"]);
+}

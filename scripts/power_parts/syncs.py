@@ -20,7 +20,7 @@ SYNCS = {
     "Queue after copy": ("spool::put ← bring_in", "the copy has its name before the former goes"),
     "Drop": ("spool::put ← deposit", "the Drop file is there before it counts as delivered"),
     "Badmail": ("spool::put ← put_three", "the Badmail files are there before the message goes"),
-    "message file": ("spool::make_durable ← settle::save", "the bytes of a message that stays"),
+    "message file": ("spool::make_durable ← settle::before_record, save", "the bytes of a message that stays"),
     "Pickup after copy": ("across::bring_in", "the former is gone before the copy is sent"),
     "Pickup, half renamed": ("across::claim_across_volumes", "the former name does not come back beside the copy"),
     "Pickup, half taken over": ("across::finish_half_claim", "the dead one's name does not come back beside the copy"),

@@ -3,10 +3,10 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-# From so many calls a message may come twice by SMTP: the last send of the content, the reply (one recv, two when the
-# reply to a chunk before it is read too), and then one unlink; or, when the message needs a record, the sync of the
-# message file, and open, write, sync and rename of the record.
-MOST_STEPS = 8
+# From so many calls a message may come twice by SMTP: the last send of the content, the recv of the reply (two when the
+# reply to a chunk before it is read too), and then one unlink; or, when the message needs a record, its open, write, sync
+# and rename. Between them lie as many moments: a kill after one call is a kill before the next.
+MOST_STEPS = 6
 COLUMNS = ("lost", "damaged", "wrong", "stuck", "left", "twice_here", "forbidden")
 
 

@@ -225,6 +225,7 @@ impl Sender<'_> {
         if self.link.as_ref().is_some_and(|link| link.host == host) {
             return true;
         }
+        self.record_so_far(part, progress);
         self.hang_up();
         let Some(address) = self.hosts.get(host) else {
             return false;
@@ -312,6 +313,7 @@ impl Sender<'_> {
 
     /// One transaction for the pending recipients; `true` when a further one at this host makes sense.
     fn transact(&mut self, part: &Part, settings: &Settings, progress: &mut Progress) -> bool {
+        self.record_so_far(part, progress);
         let Some(link) = self.link.as_mut() else {
             return false;
         };
@@ -353,12 +355,19 @@ impl Sender<'_> {
             }
         };
         let borrowed: Vec<&Recipient> = recipients.iter().collect();
+        let shared = self.shared;
+        let before_record = || {
+            let _ = settle::before_record(shared, job); // what cannot be done now is asked again with the record
+        };
+        let before_partial =
+            (borrowed.len() > 1 && !lock(&job.state).durable).then_some(&before_record as &dyn Fn());
         let transaction = Transaction {
             sender: sender.as_ref(),
             ret,
             envid: envid.as_deref(),
             utf8: layout.eight_bit_header,
             recipients: &borrowed,
+            before_partial,
         };
         let reused = link.messages > 0;
         let sent = link.session.send(&transaction, &content);
@@ -409,6 +418,18 @@ impl Sender<'_> {
             self.hang_up();
         }
         again
+    }
+
+    /// What the transactions before have settled for good goes on record.
+    fn record_so_far(&self, part: &Part, progress: &mut Progress) {
+        if !progress.outcomes.is_empty() {
+            let settled = Settled {
+                outcomes: std::mem::take(&mut progress.outcomes),
+                offered_dsn: progress.offered_dsn,
+                ..Settled::default()
+            };
+            settle::part_so_far(self.shared, &part.job, settled);
+        }
     }
 
     /// A host that is reached and then stalls or closes is as much trouble as one that is not reached. A kept

@@ -44,13 +44,28 @@ pub fn part(shared: &Shared, job: &Arc<Job>, settled: Settled) {
     let final_fates = note(job, settled);
     if job.parts_left.fetch_sub(1, std::sync::atomic::Ordering::AcqRel) > 1 {
         // Others are still on their way: what is final must not be forgotten if we end now.
-        if final_fates && let Err(halt) = save(shared, job) {
-            lock(&job.state).unsaved = true;
-            debug!(id = %job.id, ?halt, "an outcome is not on the disk");
+        if final_fates {
+            save_early(shared, job);
         }
         return;
     }
     conclude(shared, job);
+}
+
+/// Notes what is final of a part that goes on, with a further transaction or at another host: that takes time, and a
+/// crash in it must not send again what is done.
+pub fn part_so_far(shared: &Shared, job: &Arc<Job>, settled: Settled) {
+    if note(job, settled) {
+        save_early(shared, job);
+    }
+}
+
+/// Records in the middle of an attempt. When that cannot be done, nothing more is sent until it is.
+fn save_early(shared: &Shared, job: &Job) {
+    if let Err(halt) = save(shared, job) {
+        lock(&job.state).unsaved = true;
+        debug!(id = %job.id, ?halt, "an outcome is not on the disk");
+    }
 }
 
 /// Gives a part back untried, to be taken up again not before `until`: its destination is slow, others need the room.
@@ -75,7 +90,25 @@ pub fn may_send(shared: &Shared, job: &Job) -> Result<(), Outcome> {
         save(shared, job).map_err(|_| not_now("what became of other recipients cannot be recorded now"))?;
         lock(&job.state).unsaved = false;
     }
+    if will_be_recorded(job) {
+        before_record(shared, job).map_err(|_| not_now("what became of it could not be recorded now"))?;
+    }
     Ok(())
+}
+
+/// Whether a record is due whatever the present part comes to: there are others, or something was noted.
+fn will_be_recorded(job: &Job) -> bool {
+    job.parts_left.load(std::sync::atomic::Ordering::Acquire) > 1 || lock(&job.state).version > 1
+}
+
+/// For a message that will need a record: what must be done before it is done before the content leaves, since
+/// whatever stands between the end of the content and the record is a point from which it is sent again.
+pub fn before_record(shared: &Shared, job: &Job) -> Result<(), Halt> {
+    let saved = lock(&job.saved);
+    if saved.ended || lock(&job.state).durable {
+        return Ok(());
+    }
+    make_durable(shared, job)
 }
 
 fn note(job: &Arc<Job>, settled: Settled) -> bool {
@@ -337,7 +370,8 @@ pub fn save(shared: &Shared, job: &Job) -> Result<(), Halt> {
     Ok(())
 }
 
-/// What stays is synced before its first record. A sync that failed is not just asked again: the system may have
+/// What stays is synced before its first record: a message with a record is never again judged complete, so one that a
+/// power cut has torn must not have any. Called under the lock of `saved`. A sync that failed is not just asked again: the system may have
 /// dropped what it could not write and call it written.
 fn make_durable(shared: &Shared, job: &Job) -> Result<(), Halt> {
     let doubtful = lock(&job.state).doubtful;

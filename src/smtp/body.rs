@@ -16,6 +16,9 @@ pub struct Transaction<'a> {
     pub utf8: bool,
     /// At least one.
     pub recipients: &'a [&'a Recipient],
+    /// Called before the end of the content leaves, when not all recipients are taken. Where it is given, the content
+    /// of a message to several waits for what is answered to each of them.
+    pub before_partial: Option<&'a dyn Fn()>,
 }
 
 /// A message as it goes over the wire. It can be written more than once and gives the same bytes each time.

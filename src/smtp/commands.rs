@@ -139,6 +139,7 @@ mod tests {
             envid: Some("QQ+2B1"),
             utf8: true,
             recipients: &[],
+            before_partial: None,
         };
         assert_eq!(
             mail(Some("a@b"), &tx, &Fixed(true), true, &everything()),

@@ -101,6 +101,7 @@ pub fn commands(envelope: &Envelope, smtputf8: bool) -> Vec<String> {
         envid: envelope.envid.as_deref(),
         utf8: smtputf8,
         recipients: &[],
+        before_partial: None,
     };
     let wire = |address: &Address| commands::wire_form(address, &offers).map(|a| a.into_owned()).ok();
     let mut lines = Vec::new();

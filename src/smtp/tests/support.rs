@@ -309,6 +309,7 @@ pub fn send(session: &mut Session, to: &[Recipient], body: &dyn Body) -> super::
         envid: None,
         utf8: false,
         recipients: &list,
+        before_partial: None,
     };
     session.send(&tx, body)
 }

@@ -514,6 +514,7 @@ fn parameters_go_where_they_are_offered() {
         envid: Some("id"),
         utf8: false,
         recipients: &[&recipient],
+        before_partial: None,
     };
     let mut body = text("x\r\n");
     body.eight_bit = true;
@@ -645,4 +646,53 @@ fn a_thousand_recipients_do_not_fill_both_pipes() {
     );
     assert!(sent.dialogue.len() < 70_000);
     assert!(sent.dialogue.ends_with("< 250 2.0.0 mine\n"));
+}
+
+#[test]
+fn who_is_not_taken_is_told_before_the_content_leaves() {
+    for offers in [&["PIPELINING", "CHUNKING"][..], &["PIPELINING"][..], &[][..]] {
+        let (told, heard) = std::sync::mpsc::channel();
+        let (tell_host, at_host) = std::sync::mpsc::channel::<()>();
+        let chunking = offers.contains(&"CHUNKING");
+        let host = Host::new(move |c| {
+            c.greet(offers);
+            for (command, reply) in [("MAIL", "250 ok"), ("RCPT", "250 ok"), ("RCPT", "451 later")] {
+                c.hear(command);
+                c.say(reply);
+            }
+            if chunking {
+                assert_eq!(c.hear("BDAT"), "BDAT 3 LAST");
+                c.bytes(3);
+            } else {
+                c.hear("DATA");
+                c.say("354 go");
+                c.data();
+            }
+            assert!(at_host.try_recv().is_ok(), "the content came before it was told");
+            c.say("250 ok");
+            c.quit();
+        });
+        let mut session = host.connect().unwrap();
+        let to = recipients(&["a@there.test", "b@there.test"]);
+        let before = || {
+            let _ = tell_host.send(());
+            told.send(()).unwrap();
+        };
+        let tx = Transaction {
+            sender: None,
+            ret: None,
+            envid: None,
+            utf8: false,
+            recipients: &[&to[0], &to[1]],
+            before_partial: Some(&before),
+        };
+        let sent = session.send(&tx, &text("x\r\n"));
+        assert_eq!(
+            briefs(&sent.outcomes),
+            ["Delivered 2.0.0 250 ok", "Deferred 4.1.0 451 later"]
+        );
+        session.quit();
+        host.done();
+        assert_eq!(heard.try_iter().count(), 1);
+    }
 }

@@ -7,6 +7,14 @@ use crate::smtp::verdict::{Stage, judge};
 impl Exchange<'_> {
     /// A short message as one BDAT, behind the commands that wait.
     pub(super) fn one_chunk(&mut self) -> Result<(), Stop> {
+        if self.tx.before_partial.is_some() && self.tx.recipients.len() > 1 {
+            self.flush();
+            self.read_envelope_replies()?;
+            if self.accepted == 0 || self.write_failed.is_some() {
+                return self.after_failed_write();
+            }
+            self.tell_if_partial();
+        }
         let content = std::mem::take(&mut self.buffers.content);
         self.chat.queue(&format!("BDAT {} LAST", content.len()));
         self.chat.queue_content(&content);
@@ -24,6 +32,7 @@ impl Exchange<'_> {
         if self.accepted == 0 || self.write_failed.is_some() {
             return self.after_failed_write();
         }
+        self.tell_if_partial();
         self.waiting_for = "the reply to BDAT";
         let mut upload = ChunkUpload::new(self.chat, self.offers.pipelining);
         let written = self.body.write_plain(&mut upload);
@@ -55,6 +64,7 @@ impl Exchange<'_> {
         if self.write_failed.is_some() {
             return self.after_failed_write();
         }
+        self.tell_if_partial();
         if !self.is_short() {
             let mut upload = DataUpload::new(self.chat);
             let written = self.body.write_data(&mut upload);
@@ -80,6 +90,15 @@ impl Exchange<'_> {
         self.flush();
         self.content_sent = self.write_failed.is_none();
         self.end_of_message()
+    }
+
+    /// Before the end of the content: not all who were to get it get it here and now.
+    fn tell_if_partial(&self) {
+        if self.accepted < self.tx.recipients.len()
+            && let Some(tell) = self.tx.before_partial
+        {
+            tell();
+        }
     }
 
     /// The host said 354 although it took no recipient: an empty message ends that (RFC 2920 §3.1). Its reply counts
