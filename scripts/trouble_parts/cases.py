@@ -134,13 +134,12 @@ def points(last=160, at_a_time=10):
 
 
 def readers():
-    """An application takes files out of Drop at once: a repeat would not replace the former file but be a second one."""
+    """An application takes files out of Drop at once: a repeat would not replace the former file but be a second one.
+    So of a message that stays nothing comes into Drop while it cannot be recorded."""
     for call, place in (("rename", "Drop"), ("write", "Drop"), ("open", "Queue"), ("write", "Queue"), ("rename", "Queue"),
                         ("unlink", "Queue"), ("fsync", "Queue"), ("stat", "Queue")):
-        case = ruled(f"reader-{call}-{place}", f"{call}@{path(place)}=EIO", place, call, reads_drop=True)
-        # Stopped while no record can be synced, a new start knows nothing of what was taken out of Drop meanwhile.
-        case.stop_amid = call != "fsync"
-        yield case
+        yield ruled(f"reader-{call}-{place}", f"{call}@{path(place)}=EIO", place, call, reads_drop=True,
+                    quick=(call, place) == ("write", "Queue"))
     yield ruled("reader-hang-Queue", f"*@{path('Queue')}=HANG", "Queue", "*", reads_drop=True, lasts=8.0, quick=True)
 
 

@@ -123,7 +123,7 @@ fn deposit(shared: &Shared, part: &Part) -> Outcome {
     let settings = shared.settings();
     let config = &settings.config;
     let job = &part.job;
-    if let Err(outcome) = settle::may_send(shared, job) {
+    if let Err(outcome) = settle::may_send(shared, part).and_then(|()| settle::may_deposit(shared, part)) {
         return outcome;
     }
     let envelope = {

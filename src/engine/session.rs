@@ -318,7 +318,7 @@ impl Sender<'_> {
             return false;
         };
         let job = &part.job;
-        if let Err(outcome) = settle::may_send(self.shared, job) {
+        if let Err(outcome) = settle::may_send(self.shared, part) {
             progress.last = Some(outcome);
             return false;
         }
@@ -359,8 +359,8 @@ impl Sender<'_> {
         let before_record = || {
             let _ = settle::before_record(shared, job); // what cannot be done now is asked again with the record
         };
-        let before_partial =
-            (borrowed.len() > 1 && !lock(&job.state).durable).then_some(&before_record as &dyn Fn());
+        let may_be_recorded = borrowed.len() > 1 || settle::will_be_recorded(part);
+        let before_partial = may_be_recorded.then_some(&before_record as &dyn Fn());
         let transaction = Transaction {
             sender: sender.as_ref(),
             ret,

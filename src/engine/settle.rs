@@ -8,7 +8,7 @@
 use super::aside;
 use super::desk::crashed;
 use super::dispatch::Event;
-use super::job::{Job, JobState, Means, Released, Settled};
+use super::job::{Job, JobState, Means, Part, Released, Settled};
 use super::shared::{Settings, Shared, lock};
 use super::{tell, undelivered};
 use crate::clock;
@@ -81,8 +81,8 @@ pub fn give_back(shared: &Shared, job: &Arc<Job>) {
 
 /// Whether a part may be sent now: the message is ours, and what became of its other parts is recorded. The error is
 /// the outcome for those who are not sent to.
-pub fn may_send(shared: &Shared, job: &Job) -> Result<(), Outcome> {
-    let not_now = |words| Outcome::deferred(EnhancedStatus::new(4, 3, 0), words);
+pub fn may_send(shared: &Shared, part: &Part) -> Result<(), Outcome> {
+    let job = &*part.job;
     if !job.is_ours(shared) {
         return Err(not_now("no longer ours"));
     }
@@ -90,15 +90,21 @@ pub fn may_send(shared: &Shared, job: &Job) -> Result<(), Outcome> {
         save(shared, job).map_err(|_| not_now("what became of other recipients cannot be recorded now"))?;
         lock(&job.state).unsaved = false;
     }
-    if will_be_recorded(job) {
+    if will_be_recorded(part) {
         before_record(shared, job).map_err(|_| not_now("what became of it could not be recorded now"))?;
     }
     Ok(())
 }
 
-/// Whether a record is due whatever the present part comes to: there are others, or something was noted.
-fn will_be_recorded(job: &Job) -> bool {
-    job.parts_left.load(std::sync::atomic::Ordering::Acquire) > 1 || lock(&job.state).version > 1
+fn not_now(words: &str) -> Outcome {
+    Outcome::deferred(EnhancedStatus::new(4, 3, 0), words)
+}
+
+/// Whether a record is due whatever this part comes to: there are others, or something was noted, or it stays.
+pub fn will_be_recorded(part: &Part) -> bool {
+    part.job.parts_left.load(std::sync::atomic::Ordering::Acquire) > 1
+        || lock(&part.job.state).version > 1
+        || stays_after(part)
 }
 
 /// For a message that will need a record: what must be done before it is done before the content leaves, since
@@ -109,6 +115,23 @@ pub fn before_record(shared: &Shared, job: &Job) -> Result<(), Halt> {
         return Ok(());
     }
     make_durable(shared, job)
+}
+
+/// Asked before a Drop file is put of a message that stays: a record is put first, so that none is put while none can
+/// be. An application may take the file at once; after a start that knows nothing of it a second one would come.
+pub fn may_deposit(shared: &Shared, part: &Part) -> Result<(), Outcome> {
+    if stays_after(part) && lock(&part.job.saved).version == 0 {
+        save(shared, &part.job).map_err(|_| not_now("what became of it could not be recorded now"))?;
+    }
+    Ok(())
+}
+
+/// Whether the message needs a record when this part is delivered: others are open, or the sender is to hear of it.
+fn stays_after(part: &Part) -> bool {
+    let recipients = &lock(&part.job.state).record.recipients;
+    let open = recipients.iter().filter(|entry| entry.state == State::Open);
+    let mut ours = part.recipients.iter().filter_map(|&at| recipients.get(at));
+    open.count() > part.recipients.len() || ours.any(|entry| entry.recipient.wants_success())
 }
 
 fn note(job: &Arc<Job>, settled: Settled) -> bool {

@@ -16,8 +16,9 @@ pub struct Transaction<'a> {
     pub utf8: bool,
     /// At least one.
     pub recipients: &'a [&'a Recipient],
-    /// Called before the end of the content leaves, when not all recipients are taken. Where it is given, the content
-    /// of a message to several waits for what is answered to each of them.
+    /// Given when a record of this transaction may be due. Then the content waits for what is answered to the
+    /// recipients, so that nothing but the reply to it is to be read between its end and that record; and this is
+    /// called before, when not all of them are taken.
     pub before_partial: Option<&'a dyn Fn()>,
 }
 

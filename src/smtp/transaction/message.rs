@@ -7,7 +7,7 @@ use crate::smtp::verdict::{Stage, judge};
 impl Exchange<'_> {
     /// A short message as one BDAT, behind the commands that wait.
     pub(super) fn one_chunk(&mut self) -> Result<(), Stop> {
-        if self.tx.before_partial.is_some() && self.tx.recipients.len() > 1 {
+        if self.tx.before_partial.is_some() {
             self.flush();
             self.read_envelope_replies()?;
             if self.accepted == 0 || self.write_failed.is_some() {
