@@ -685,3 +685,77 @@ fn what_waits_for_an_unreachable_destination_is_deferred_together() {
     assert_eq!(host.counts().messages, 50);
     assert!(place.is_empty());
 }
+
+#[test]
+fn many_that_never_answer_leave_room_for_those_that_do() {
+    const DEAD: u8 = 40;
+    let good = host("");
+    // It is spoken to, and never speaks: the system accepts for it, on every address of loopback.
+    let silent = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let dns = DnsServer::start("nobody.example A 127.0.0.1");
+    let delivery = "timeout = \"40s\"\nconnect_timeout = \"40s\"\nmax_connections = 8\n";
+    let remote = format!(
+        "[[remote]]\nname = \"good.example\"\nroute = \"smart_host\"\nsmart_host = \"[127.0.0.1]:{}\"\n",
+        good.port()
+    );
+    let settings = by_mx(
+        &dns,
+        silent.local_addr().unwrap().port(),
+        &format!("{delivery}\n{remote}"),
+    );
+    let mut place = Place::new(&settings);
+    place.put("first", message(APP, &["bob@good.example"], "first"));
+    place.start();
+    place.wait("the good one is reached, and left again", || {
+        good.counts().messages == 1 && place.log().contains("delivered") && good.counts().open == 0
+    });
+    let to: Vec<String> = (1..=DEAD).map(|n| format!("x@[127.1.0.{n}]")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    place.put("dead", message(APP, &to, "dead"));
+    let mut held = Vec::new();
+    silent.set_nonblocking(true).unwrap();
+    place.wait("the dead ones have all the sessions that they get", || {
+        held.extend(silent.accept().ok());
+        held.len() == 4
+    });
+    std::thread::sleep(Duration::from_millis(500)); // time to take more, if they could
+    let begun = Instant::now();
+    for n in 0..10 {
+        place.put(
+            format!("good-{n}"),
+            message(APP, &["bob@good.example"], &format!("g{n}")),
+        );
+    }
+    place.wait("the good ones arrive", || good.counts().messages == 11);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    held.extend(std::iter::from_fn(|| silent.accept().ok()));
+    assert_eq!(held.len(), 4, "sessions of those that were never reached");
+    drop((held, silent)); // what waits for them ends
+    place.stop();
+}
+
+#[test]
+fn one_connection_is_shared_by_turns() {
+    let busy = host("end -> stall 200ms then accept");
+    let other = host("");
+    let settings = format!(
+        "{}[[remote]]\nname = \"other.example\"\nroute = \"smart_host\"\nsmart_host = \"[127.0.0.1]:{}\"\n",
+        to_smart_host(busy.port(), "max_connections = 1\n"),
+        other.port()
+    );
+    let mut place = Place::new(&settings);
+    for n in 0..100 {
+        place.put(
+            format!("busy-{n}"),
+            message(APP, &["bob@busy.example"], &format!("b{n}")),
+        );
+    }
+    place.start();
+    place.wait("the busy one is served", || busy.counts().messages > 0);
+    place.put("other", message(APP, &["bob@other.example"], "other"));
+    place.wait("the other one is served", || other.counts().messages == 1);
+    let before = busy.counts().messages;
+    assert!(before < 60, "it waited for {before} of 100 messages");
+    place.wait("the busy one goes on", || busy.counts().messages > before + 3);
+    place.stop();
+}

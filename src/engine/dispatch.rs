@@ -5,14 +5,15 @@
 
 use super::desk::Errand;
 use super::job::{Job, Part};
-use super::shared::{Settings, Shared, lock};
+use super::plan::{Way, plan};
+use super::quota::Quota;
+use super::shared::{Settings, Shared};
 use super::told::Told;
 use super::{MAX_IN_HAND, desk, session, settle};
 use crate::mail::{EnhancedStatus, Outcome};
-use crate::queue::State;
-use crate::route::{Destination, Route};
+use crate::route::Destination;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select, tick};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ const RELIEF: Duration = Duration::from_secs(1);
 const SOON: usize = 5;
 /// … and at least so many parts.
 const LEAST_KEPT: usize = 32;
+/// So many destinations may wait for a session when room is short.
+const MOST_WAITING: usize = 128;
 /// What it does not keep is taken up again after so many milliseconds.
 const PARKED: u64 = 10_000;
 /// A destination that cannot be reached is left alone for at most this long.
@@ -64,6 +67,8 @@ struct Line {
     /// Parts of messages that have very many: they fill the line only as far as others leave room.
     bulk: VecDeque<Part>,
     sessions: usize,
+    /// Since when it has no session.
+    since: Instant,
     down: Option<(Instant, Outcome)>,
     /// Parts that ever stood in line, and how many of them had left it at the last look.
     entered: u64,
@@ -73,7 +78,7 @@ struct Line {
 struct Dispatch<'a> {
     shared: &'a Arc<Shared>,
     lines: HashMap<String, Line>,
-    sessions: usize,
+    quota: Quota,
     session_number: u64,
     errands: Sender<Errand>,
     waiting_errands: VecDeque<Errand>,
@@ -96,7 +101,7 @@ pub fn run(shared: &Arc<Shared>, events: &Receiver<Event>) {
     let mut dispatch = Dispatch {
         shared,
         lines: HashMap::new(),
-        sessions: 0,
+        quota: Quota::default(),
         session_number: 0,
         errands,
         waiting_errands: VecDeque::new(),
@@ -135,7 +140,10 @@ impl Dispatch<'_> {
             Event::SessionEnded(destination) => self.session_ended(&destination),
             Event::Unreachable(destination, outcome) => self.unreachable(&destination, outcome),
             Event::Broke(destination, outcome) => self.told.trouble(&destination, &outcome, "breaks off"),
-            Event::Reached(destination) => self.told.is_reached(&destination),
+            Event::Reached(destination) => {
+                self.quota.is_reached(&destination.key);
+                self.told.is_reached(&destination);
+            }
             Event::Reloaded => self.lines.values_mut().for_each(|line| line.down = None),
         }
     }
@@ -200,11 +208,10 @@ impl Dispatch<'_> {
             let wanted = backlog
                 .div_ceil(PARTS_PER_SESSION)
                 .min(delivery.max_connections_per_domain.max(1));
-            if backlog == 0 || line.sessions >= wanted || self.sessions >= delivery.max_connections.max(1) {
+            if line.sessions >= wanted || !self.quota.take(key, delivery.max_connections) {
                 return;
             }
             line.sessions += 1;
-            self.sessions += 1;
             self.session_number += 1;
             let (shared, to, parts) = (
                 Arc::clone(self.shared),
@@ -217,21 +224,23 @@ impl Dispatch<'_> {
             if let Err(error) = spawned {
                 warn!(%error, "cannot start a session; tried again shortly");
                 line.sessions -= 1;
-                self.sessions -= 1;
+                self.quota.leave(key);
                 return;
             }
         }
     }
 
     fn session_ended(&mut self, destination: &Arc<Destination>) {
-        self.sessions = self.sessions.saturating_sub(1);
+        self.quota.leave(&destination.key);
         if let Some(line) = self.lines.get_mut(&destination.key) {
             line.sessions = line.sessions.saturating_sub(1);
+            line.since = Instant::now();
         }
         self.refill();
     }
 
     fn unreachable(&mut self, destination: &Arc<Destination>, outcome: Outcome) {
+        self.quota.is_unreachable(&destination.key);
         let first = self
             .shared
             .settings()
@@ -279,16 +288,30 @@ impl Dispatch<'_> {
             let down = line.down.as_ref().is_some_and(|(until, _)| *until > now);
             down || line.sessions > 0 || line.backlog() > 0
         });
-        let unmanned: Vec<String> = self
-            .lines
-            .iter()
-            .filter(|(_, line)| !line.parts.is_empty())
-            .map(|(key, _)| key.clone())
-            .collect();
-        if !unmanned.is_empty() {
+        let waiting = self.waiting();
+        if !waiting.is_empty() {
             let settings = self.shared.settings();
-            unmanned.iter().for_each(|key| self.man(key, &settings));
+            waiting.iter().for_each(|(_, _, key)| self.man(key, &settings));
         }
+    }
+
+    /// Who has something to send: first those without a session, who has waited longest before the others.
+    fn waiting(&self) -> Vec<(bool, Instant, String)> {
+        let lines = self.lines.iter().filter(|(_, line)| !line.parts.is_empty());
+        let mut waiting: Vec<_> = lines
+            .map(|(key, line)| (line.sessions > 0, line.since, key.clone()))
+            .collect();
+        waiting.sort_unstable();
+        waiting
+    }
+
+    /// Asks sessions for their places as far as that would help somebody who has none.
+    fn ask_for_turns(&self, waiting: &[(bool, Instant, String)]) {
+        let most = self.shared.settings().config.delivery.max_connections;
+        let could_have = |(has_session, _, key): &&(bool, Instant, String)| {
+            !has_session && self.quota.could_have(key, most)
+        };
+        self.shared.turns.ask(waiting.iter().filter(could_have).count());
     }
 
     /// A destination that is slow must not fill the memory that all share: what it will not send soon goes back to
@@ -299,10 +322,22 @@ impl Dispatch<'_> {
             return;
         }
         self.next_relief = now + RELIEF;
+        let waiting = self.waiting();
+        self.ask_for_turns(&waiting);
+        let late: HashSet<&String> = waiting
+            .iter()
+            .filter(|(has_session, ..)| !has_session)
+            .skip(MOST_WAITING)
+            .map(|(_, _, key)| key)
+            .collect();
         let crowded = self.shared.in_hand.room() < MAX_IN_HAND / 8;
         let until = crate::clock::now() + PARKED;
-        for line in self.lines.values_mut() {
-            let keep = line.pace().saturating_mul(SOON).max(LEAST_KEPT);
+        for (key, line) in &mut self.lines {
+            let keep = if late.contains(key) {
+                0
+            } else {
+                line.pace().saturating_mul(SOON).max(LEAST_KEPT)
+            };
             if crowded && line.backlog() > keep {
                 let cut = line.cut_after(keep);
                 debug!(destination = %line.destination.key, parts = cut.len(), "slow; back to Queue for a while");
@@ -340,6 +375,7 @@ impl Line {
             overflow: VecDeque::new(),
             bulk: VecDeque::new(),
             sessions: 0,
+            since: Instant::now(),
             down: None,
             entered: 0,
             left: 0,
@@ -416,76 +452,4 @@ impl Line {
             self.stand(part);
         }
     }
-}
-
-enum Way {
-    Local,
-    Remote(Arc<Destination>),
-    Held(Arc<Destination>),
-    Refused(Outcome),
-}
-
-/// The parts of an attempt: who is due, by where they go; remote parts split at `messages.max_recipients`.
-fn plan(settings: &Settings, job: &Job) -> Vec<(Way, Vec<usize>)> {
-    let now = crate::clock::now();
-    let config = &settings.config;
-    let mut state = lock(&job.state);
-    let record = &mut state.record;
-    if (job.owed_before && record.owes()) || record.crashes >= settle::MAX_CRASHES {
-        return Vec::new(); // first what is due from the last attempt
-    }
-    let hops = job.submission.hops;
-    let mut local = Vec::new();
-    let mut remote: Vec<(Arc<Destination>, Vec<usize>)> = Vec::new();
-    let mut by_key: HashMap<String, usize> = HashMap::new();
-    let mut plan = Vec::new();
-    for (index, entry) in record.recipients.iter().enumerate() {
-        if entry.state != State::Open || (entry.next > now && !job.forced) {
-            continue;
-        }
-        if hops > config.messages.max_hops {
-            let words = format!(
-                "it has passed {hops} hosts (messages.max_hops is {}): a mail loop",
-                config.messages.max_hops
-            );
-            plan.push((
-                Way::Refused(Outcome::failed(EnhancedStatus::new(5, 4, 6), words)),
-                vec![index],
-            ));
-            continue;
-        }
-        match settings.routes.of(&entry.recipient.address) {
-            Route::Local => local.push(index),
-            Route::Impossible(outcome) => plan.push((Way::Refused(outcome), vec![index])),
-            Route::Remote(to) => {
-                let at = *by_key.entry(to.key.clone()).or_insert_with(|| {
-                    remote.push((to, Vec::new()));
-                    remote.len() - 1
-                });
-                if let Some((_, indices)) = remote.get_mut(at) {
-                    indices.push(index);
-                }
-            }
-        }
-    }
-    if !local.is_empty() {
-        plan.push((Way::Local, local));
-    }
-    for (to, indices) in remote {
-        if to.hold {
-            plan.push((Way::Held(to), indices));
-            continue;
-        }
-        for chunk in indices.chunks(config.messages.max_recipients.max(1)) {
-            plan.push((Way::Remote(Arc::clone(&to)), chunk.to_vec()));
-        }
-    }
-    if plan.is_empty() && state.record.is_open() && !job.forced {
-        // Taken before its time (a clock that was set back): wait again.
-        plan.push((
-            Way::Refused(Outcome::deferred(EnhancedStatus::new(4, 3, 2), "not due yet")),
-            vec![],
-        ));
-    }
-    plan
 }

@@ -46,6 +46,8 @@ pub mod lane;
 pub mod listing;
 pub mod look;
 pub mod orphans;
+pub mod plan;
+pub mod quota;
 pub mod session;
 pub mod settle;
 pub mod shared;

@@ -18,16 +18,18 @@ use crate::smtp::{self, Peer, RefusedKind, Session, Transaction};
 use crossbeam_channel::{Receiver, select};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connection with nothing to send is kept this long.
 const IDLE: Duration = Duration::from_secs(5);
 /// The conversation broke: closed, or no reply in time.
 const BROKEN: EnhancedStatus = EnhancedStatus::new(4, 4, 2);
 
-/// Serves the line of `to` until it is empty for a while, the destination fails, or the end comes.
+/// Serves the line of `to` until it is empty for a while, the destination fails, others want the place, or the end
+/// comes.
 pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, parts: &Receiver<Part>) {
     let _ended = Ended { shared, to };
+    let begun = Instant::now();
     let mut sender = Sender {
         shared,
         to,
@@ -49,7 +51,7 @@ pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, parts: &Receiver<Part>) 
             settle::give_back(shared, &part.job);
             break;
         }
-        if !sender.serve(&part) {
+        if !sender.serve(&part) || shared.turns.is_over(begun) {
             break;
         }
     }

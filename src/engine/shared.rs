@@ -4,6 +4,7 @@ use super::aside::{Aside, BadmailDoor, Trust};
 use super::dispatch::Event;
 use super::heart::Pulse;
 use super::job::Released;
+use super::quota::Turns;
 use super::{Ending, MAX_IN_HAND};
 use crate::config::Config;
 use crate::dns::Dns;
@@ -104,6 +105,8 @@ pub struct Shared {
     pub queue_idle: AtomicBool,
     /// Files that lie in Pickup and were not taken.
     pub pickup_waiting: AtomicBool,
+    /// Sessions that are to make room for other destinations.
+    pub turns: Turns,
     /// Whether the disk is believed.
     pub trust: Trust,
     /// Whether Badmail takes files.
@@ -156,6 +159,7 @@ impl Shared {
             pickup_idle: AtomicBool::new(false),
             queue_idle: AtomicBool::new(false),
             pickup_waiting: AtomicBool::new(false),
+            turns: Turns::default(),
             trust: Trust::default(),
             badmail: BadmailDoor::default(),
             aside: Aside::default(),
