@@ -1,12 +1,12 @@
 //! A claimed file of Queue becomes a message in hand: taken up again, taken over, or just put there (a report).
 //!
-//! Reads: the message file. Writes: Queue and Badmail through `mailroot` when it cannot be taken. Threads: keeper, and
-//! whoever puts a report.
+//! Reads: the message file. Writes: Queue through `mailroot` when it cannot be taken. Threads: keeper, and whoever puts
+//! a report.
 
+use super::burial::Unread;
 use super::job::{Job, Material, Source, read_source};
 use super::shared::{Settings, Shared};
 use super::undelivered;
-use crate::badmail::Reason;
 use crate::mail::MessageId;
 use crate::mailroot::evidence::{self, Looked, Writers, open_plain};
 use crate::mailroot::spool::mtime_nanos;
@@ -21,8 +21,10 @@ use tracing::{debug, warn};
 pub enum Admitted {
     /// In hand.
     Job(Arc<Job>),
-    /// It went to Badmail, or there was nothing in it.
+    /// There was nothing in it, or it went back to Pickup.
     Gone,
+    /// It is not understood: claimed, and to be buried.
+    Unread(Box<Unread>),
     /// Not now; it was released.
     Later(Duration),
     /// It is a report, and the message that it is about is not done with it; it was released.
@@ -146,16 +148,13 @@ pub fn admit(
                 },
             ))
         }
-        Err(malformed) => {
-            if let Err(error) =
-                undelivered::bury_unread(shared, id, &file, &source, Reason::Malformed(&malformed), "")
-            {
-                shared.distrust(&error);
-                shared.badmail_failed(&error);
-                return later(shared, id);
-            }
-            Admitted::Gone
-        }
+        Err(malformed) => Admitted::Unread(Box::new(Unread {
+            id,
+            file,
+            source,
+            malformed,
+            ltr: String::new(),
+        })),
     }
 }
 

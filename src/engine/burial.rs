@@ -1,4 +1,4 @@
-//! Files of Pickup that cannot be understood, on their way to Badmail. Each burial waits for the disk several times
+//! Files that cannot be understood, on their way to Badmail. Each burial waits for the disk several times
 //! and copies the file, so it is done aside.
 //!
 //! Reads: the message file. Writes: Badmail, Queue through `mailroot`. Threads: burial-n ([`super::lane`]). Not here:
@@ -10,6 +10,8 @@ use super::shared::Shared;
 use super::undelivered;
 use crate::badmail::Reason;
 use crate::mail::MessageId;
+use crate::mailroot::DiskError;
+use crate::mailroot::evidence::open_plain;
 use crate::pickup::Malformed;
 use crossbeam_channel::Sender;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ const THREADS: usize = 4;
 pub struct Unread {
     /// Who it became.
     pub id: MessageId,
-    /// Its name in Pickup, escaped.
+    /// Its name in Pickup, escaped; in Queue, where it was found there.
     pub file: String,
     /// Its bytes.
     pub source: Source,
@@ -55,6 +57,24 @@ pub fn bury(shared: &Shared, unread: &Unread) {
         shared.badmail_failed(&error);
         let _ = shared.spool.release(id);
     }
+}
+
+/// Buries what is claimed on the thread of the caller, for what is rare. `false`: it was released, it cannot be buried
+/// now.
+pub fn bury_here(shared: &Shared, id: MessageId, file: &str, why: Reason<'_>) -> bool {
+    let path = shared.spool.taken(id);
+    let source = open_plain(&path).and_then(|file| {
+        let len = file.metadata()?.len();
+        Source::open(&file, len)
+    });
+    let buried = source
+        .map_err(DiskError::when("read", &path))
+        .and_then(|source| undelivered::bury_unread(shared, id, file, &source, why, ""));
+    let Err(error) = buried else { return true };
+    shared.distrust(&error);
+    shared.badmail_failed(&error);
+    let _ = shared.spool.release(id);
+    false
 }
 
 struct Leave<'a>(&'a Shared, MessageId);

@@ -5,6 +5,7 @@
 //! is due (queue/schedule), sending (dispatch).
 
 use super::admit::{Admitted, Origin, admit};
+use super::burial::{self, Burials, Unread};
 use super::dispatch::Event;
 use super::job::Released;
 use super::listing::{HalfClaim, Listing, Pace};
@@ -19,6 +20,7 @@ use crate::mail::id::Ulid;
 use crate::mailroot::{DiskError, NodeName, prune};
 use crossbeam_channel::{Receiver, select};
 use rayon::prelude::*;
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,6 +58,7 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         steady: Steady::default(),
         begun: Instant::now(),
         for_parents: HashSet::new(),
+        burials: OnceCell::new(),
     };
     let (mut next_scan, mut pace) = (Instant::now(), Pace::default());
     loop {
@@ -79,12 +82,15 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         select! {
             recv(released) -> message => if let Ok(message) = message { keeper.released(message) },
             recv(shared.keeper_wake.1) -> _ => next_scan = Instant::now(),
-            recv(shared.stop.signal()) -> _ => return,
+            recv(shared.stop.signal()) -> _ => break,
             default(wait.saturating_duration_since(Instant::now())) => {}
         }
         for message in released.try_iter() {
             keeper.released(message);
         }
+    }
+    if let Some(burials) = keeper.burials.into_inner() {
+        burials.finish();
     }
 }
 
@@ -109,6 +115,8 @@ struct Keeper<'a> {
     begun: Instant,
     /// Reports that a drain waits for.
     for_parents: HashSet<Ulid>,
+    /// Started when first needed: what lies in Queue was nearly always understood once.
+    burials: OnceCell<Burials>,
 }
 
 impl Keeper<'_> {
@@ -326,7 +334,7 @@ impl Keeper<'_> {
             match self.take(&settings, id, waiting) {
                 Taken::Job(job) => jobs.push(job),
                 Taken::Nothing => {}
-                Taken::Later(wait) => {
+                Taken::Later(wait) | Taken::Buried(wait) => {
                     let due = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(60_000).max(100));
                     let is_short = wait == FOR_PARENT && self.begun.elapsed() < DRAIN_FOR_PARENT;
                     if is_short {
@@ -368,7 +376,7 @@ impl Keeper<'_> {
             error!(%id, "an internal error while it was read; it begins a new life");
             Taken::Nothing
         });
-        if !matches!(result, Taken::Job(_)) {
+        if !matches!(result, Taken::Job(_) | Taken::Buried(_)) {
             self.shared.in_hand.leave(id.ulid);
         }
         result
@@ -397,7 +405,7 @@ impl Keeper<'_> {
                 Ok(record) => Some(record),
                 Err(why) => {
                     let why = Reason::EnvDamaged { why: &why };
-                    return bury_unread(shared, id, &format!("{id}.EML"), why);
+                    return bury_here(shared, id, &format!("{id}.EML"), why);
                 }
             },
             Err(error) => {
@@ -419,7 +427,7 @@ impl Keeper<'_> {
             .map_or_else(|| format!("{id}.EML"), |record| record.file.clone());
         if shared.is_condemned(id.ulid) {
             let why = "reading it ends the process";
-            return bury_unread(shared, id, &file, Reason::TwiceCrashed { why });
+            return bury_here(shared, id, &file, Reason::TwiceCrashed { why });
         }
         let origin = if waiting.forced {
             Origin::Touched
@@ -429,9 +437,26 @@ impl Keeper<'_> {
         match admit(shared, settings, id, file, record, origin) {
             Admitted::Job(job) => Taken::Job(job),
             Admitted::Gone => Taken::Nothing,
+            Admitted::Unread(unread) => self.bury(*unread),
             Admitted::WaitsForParent => Taken::Later(FOR_PARENT),
             Admitted::Later(wait) => Taken::Later(wait),
         }
+    }
+
+    /// Aside: it is copied, and waits for the disk several times.
+    fn bury(&self, unread: Unread) -> Taken {
+        let shared = self.shared;
+        let burials = self
+            .burials
+            .get_or_init(|| burial::start(shared, &shared.keeper_wake.0));
+        if !burials.take_place() {
+            let _ = shared.spool.release(unread.id);
+            return Taken::Later(DISK_AGAIN);
+        }
+        if let Err(unread) = burials.hand_over(unread) {
+            burial::bury(shared, &unread);
+        }
+        Taken::Buried(DISK_AGAIN)
     }
 
     /// After a reload: what waits for its domain may go.
@@ -460,24 +485,13 @@ enum Taken {
     Job(Arc<super::job::Job>),
     Nothing,
     Later(Duration),
+    /// In the hand of those who bury; if they cannot, it is looked at again.
+    Buried(Duration),
 }
 
-fn bury_unread(shared: &Shared, id: MessageId, file: &str, why: Reason<'_>) -> Taken {
-    let path = shared.spool.taken(id);
-    let source = crate::mailroot::evidence::open_plain(&path).and_then(|file| {
-        let len = file.metadata()?.len();
-        super::job::Source::open(&file, len)
-    });
-    let buried = source
-        .map_err(DiskError::when("read", &path))
-        .and_then(|source| undelivered::bury_unread(shared, id, file, &source, why, ""));
-    match buried {
-        Ok(()) => Taken::Nothing,
-        Err(error) => {
-            shared.distrust(&error);
-            shared.badmail_failed(&error);
-            let _ = shared.spool.release(id);
-            Taken::Later(DISK_AGAIN)
-        }
+fn bury_here(shared: &Shared, id: MessageId, file: &str, why: Reason<'_>) -> Taken {
+    match burial::bury_here(shared, id, file, why) {
+        true => Taken::Nothing,
+        false => Taken::Later(DISK_AGAIN),
     }
 }

@@ -7,7 +7,7 @@ use super::admit::{Admitted, Origin, admit};
 use super::job::{Job, Source};
 use super::settle::{Halt, MAX_CRASHES, step};
 use super::shared::{Settings, Shared, lock};
-use super::{tell, waiting};
+use super::{burial, tell, waiting};
 use crate::badmail::{Case, Reason, bdp, bdr};
 use crate::clock;
 use crate::clock::Millis;
@@ -115,6 +115,10 @@ fn put_report(
         Admitted::Job(report) => {
             tell::report(job, kind.as_str(), id);
             Ok(Some(report))
+        }
+        Admitted::Unread(unread) => {
+            burial::bury(shared, &unread);
+            Ok(None)
         }
         _ => {
             shared.in_hand.leave(id.ulid); // the next scan takes it up
