@@ -130,11 +130,12 @@ fn local_part_end(text: &str) -> Result<usize, AddressError> {
             }
         }
     }
-    for (i, b) in bytes.iter().enumerate() {
-        match b {
-            b'@' => return Ok(i),
-            b' ' => return err("it holds a space outside quotes"),
-            b'<' | b'>' | b'(' | b')' | b',' | b';' | b':' | b'\\' | b'"' | b'[' | b']' => {
+    for (i, c) in text.char_indices() {
+        match c {
+            '@' => return Ok(i),
+            // of any kind: readers take a non-breaking one away
+            c if c.is_whitespace() => return err("it holds a space outside quotes"),
+            '<' | '>' | '(' | ')' | ',' | ';' | ':' | '\\' | '"' | '[' | ']' => {
                 return err("its local part holds a character that must be quoted");
             }
             _ => {}
@@ -170,7 +171,7 @@ fn check_domain(domain: &str) -> Result<(), AddressError> {
         }
         if !label
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_' || !c.is_ascii())
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_' || !c.is_ascii() && !c.is_whitespace())
         {
             return err("its domain holds a character that no host name has");
         }
@@ -260,6 +261,10 @@ mod tests {
             "a@b.",
             "<a@b>",
             "a,b@c",
+            "\u{a0}a@b",
+            "a\u{2003}b@c",
+            "a@b\u{a0}",
+            "a@b\u{2028}c",
         ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
