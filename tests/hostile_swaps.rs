@@ -88,6 +88,7 @@ fn make(kind: &str, at: &Path, secret: &Path) {
         "dangling" => symlink("/nowhere/at/all", at).unwrap(),
         "hardlink" => fs::hard_link(secret, at).unwrap(),
         "fifo" => mkfifo(at),
+        "device" => mkdevice(at),
         "socket" => drop(UnixListener::bind(at).unwrap()),
         "folder" => {
             fs::create_dir(at).unwrap();
@@ -95,6 +96,17 @@ fn make(kind: &str, at: &Path, secret: &Path) {
         }
         _ => unreachable!("{kind}"),
     }
+}
+
+/// Only root makes devices.
+fn device_if_we_may() -> Option<&'static &'static str> {
+    rustix::process::geteuid().is_root().then_some(&"device")
+}
+
+/// `/dev/zero` by another name: who reads it does not come to an end.
+fn mkdevice(at: &Path) {
+    let (kind, zero) = (rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 5));
+    rustix::fs::mknodat(rustix::fs::CWD, at, kind, 0o666.into(), zero).unwrap();
 }
 
 fn mkfifo(at: &Path) {
@@ -149,6 +161,7 @@ fn a_file_that_is_swapped_while_it_is_claimed_harms_nobody() {
     let rounds: u64 = std::thread::scope(|scope| {
         let attackers: Vec<_> = KINDS
             .iter()
+            .chain(device_if_we_may())
             .map(|kind| scope.spawn(|| attack(&scene, kind, &stop)))
             .collect();
         scene.good_ones_arrive("meanwhile");

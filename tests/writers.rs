@@ -270,13 +270,22 @@ fn what_a_failing_dotnet_program_leaves_waits_its_grace_and_goes_to_badmail() {
 fn any_name_is_taken_and_shown_escaped() {
     let mut scene = Scene::new("quiet = \"20ms\"");
     let long = format!("{}.eml", "n".repeat(251));
-    let names: [(&[u8], &str); 6] = [
+    let names: [(&[u8], &str); 14] = [
         (b"new\nline.eml", "new\\nline.eml"),
         (b"not-utf8-\xFF\xC3.eml", "not-utf8-\\xff\\xc3.eml"),
         (long.as_bytes(), &long),
         (b"with some spaces", "with some spaces"),
         (b"esc\x1b[31m.eml", "esc\\u{1b}[31m.eml"),
         (b"quote\"'$(touch x);.eml", "quote"),
+        // names that Windows keeps for devices, forbids, or would write otherwise
+        (b"CON", "CON"),
+        (b"nul.eml", "nul.eml"),
+        (b"COM1.eml", "COM1.eml"),
+        (b"LPT\xC2\xB9.txt", "LPT\u{b9}.txt"),
+        (b"ends in a period.", "ends in a period."),
+        (b"ends in a space ", "ends in a space"),
+        (b"a:stream.eml", "a:stream.eml"),
+        (b"back\\slash?*<>|.eml", "back\\\\slash?*<>|.eml"),
     ];
     for (number, (name, _)) in names.iter().enumerate() {
         scene.place.put(

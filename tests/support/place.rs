@@ -103,6 +103,15 @@ impl Place {
         }
     }
 
+    /// Waits until the service has been ended by a signal that we did not send.
+    pub fn dies(&mut self, within: Duration) {
+        let mut service = self.service.take().expect("the service runs");
+        let status = service.ends_within(within);
+        self.log.push_str(&service.stderr());
+        let status = status.unwrap_or_else(|| panic!("it lives on:\n{}", self.log));
+        assert_eq!(status.code(), None, "no death: {status}\n{}", self.log);
+    }
+
     /// The running service.
     pub fn service(&self) -> &Running {
         self.service.as_ref().expect("the service runs")
