@@ -7,11 +7,11 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
-from . import syncs
+from . import senders, syncs
 from .postfix import Postfix
-from .senders import Failed, Sink
+from .senders import Failed, Sink, message
 
-SYNCS_FROM = 2_000  # messages of the run in which syncs are counted
+SYNCS_FROM, QUICK_SYNCS_FROM = 2_000, 200  # messages of the run in which syncs are counted
 
 
 class Bench:
@@ -21,18 +21,25 @@ class Bench:
         self.mailroot, self.sink_program = programs / "mailroot", programs / "examples/sink"
         self.place, self.quick, self.connections = place, wanted.quick, wanted.connections
         self.no_peers = wanted.no_peers
-        self.asked_runs = wanted.runs
+        self.asked_runs, self.million = wanted.runs, wanted.million
         self.runs = wanted.runs or (3 if wanted.quick else 5)
         self.data, self.bdat = Sink(self.sink_program), Sink(self.sink_program, "--chunking")
-        self._postfix = None
+        self._staying = {}
+
+    def staying(self, kind):
+        """A sender that is started when a row first wants it, and stays for others."""
+        if kind not in self._staying:
+            say(f"starting {kind.name}")
+            self._staying[kind] = kind(self, self.data)
+        return self._staying[kind]
+
+    def left_out(self, kind):
+        """The same, where it would take longer than all else."""
+        return senders.LeftOut(kind.name, "left out by --quick")
 
     @property
     def postfix(self):
-        """Started when a row first wants it."""
-        if self._postfix is None:
-            say("starting Postfix")
-            self._postfix = Postfix(self, self.data)
-        return self._postfix
+        return self.staying(Postfix)
 
     def folder(self, name):
         """An empty one on the disk that is measured."""
@@ -51,9 +58,23 @@ class Bench:
         )
         return path
 
+    def fill(self, folder, size, count):
+        """Files of 1 KB by the million, on the disk when this returns."""
+        self._by_template("fill", folder, size, count)
+
+    def defer(self, queue, size, count):
+        """The same for messages that wait in a Queue."""
+        self._by_template("defer", queue, size, count, "sink@receiver.example")
+
+    def _by_template(self, what, folder, size, count, *words):
+        template = self.place.path / "template"
+        template.write_bytes(message(size, 0))
+        subprocess.run([self.sink_program, what, folder, template, *words, str(count)], check=True)
+        os.sync()
+
     def close(self):
-        if self._postfix is not None:
-            self._postfix.close()
+        for sender in self._staying.values():
+            sender.close()
         for sink in (self.data, self.bdat):
             sink.close()
 
@@ -74,7 +95,8 @@ class Line:
     @property
     def cpu(self):
         """Seconds per 1,000 messages."""
-        return statistics.median(run.cpu / run.messages * 1000 for run in self.runs) if self.runs else None
+        known = [run.cpu / run.messages * 1000 for run in self.runs if run.cpu is not None]
+        return statistics.median(known) if known else None
 
     @property
     def peak_kib(self):
@@ -154,7 +176,7 @@ class Contest:
         for sender, line, size, count in self.entries:
             if line.runs and sender.syncs_matter:
                 say(f"{self.row}: syncs of {sender.name}")
-                count = min(count, SYNCS_FROM)
+                count = min(count, QUICK_SYNCS_FROM if self.bench.quick else SYNCS_FROM)
                 try:
                     line.syncs = sender.count_syncs(size, count) / count
                 except Failed as why:

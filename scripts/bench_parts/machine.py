@@ -9,18 +9,17 @@ import tempfile
 import time
 from pathlib import Path
 
-IMAGE_BYTES = 12 << 30  # sparse
+IMAGE_BYTES = 16 << 30  # sparse
 RESULTS_OF_FSYNC = 50
 
 
-class Workplace:
+class Disk:
     """A folder that is gone afterwards; as root a fresh journaled ext4 in a loop-mounted image."""
 
-    def __init__(self, parent, no_image):
-        self.outer = Path(tempfile.mkdtemp(prefix="mailroot-bench-", dir=parent))
-        self.outer.chmod(0o755)  # Postfix looks in as another user
-        self.path = self.outer / "disk"
+    def __init__(self, outer, name, no_image):
+        self.outer, self.path = outer, outer / name
         self.path.mkdir()
+        self.image = outer / f"{name}.img"
         self.why_plain = "--no-image" if no_image else self._mount()
 
     def _mount(self):
@@ -29,35 +28,58 @@ class Workplace:
             return "no image: only root can mount one"
         if not shutil.which("mkfs.ext4"):
             return "no image: there is no mkfs.ext4"
-        image = self.outer / "disk.img"
-        with open(image, "wb") as file:
+        with open(self.image, "wb") as file:
             file.truncate(IMAGE_BYTES)
         # Everything is written now rather than by the kernel while something is measured.
         lazy = "lazy_itable_init=0,lazy_journal_init=0"
         for command in (
-            ["mkfs.ext4", "-q", "-F", "-i", "4096", "-E", lazy, str(image)],
-            ["mount", "-o", "loop,relatime", str(image), str(self.path)],
+            ["mkfs.ext4", "-q", "-F", "-i", "4096", "-E", lazy, str(self.image)],
+            ["mount", "-o", "loop,relatime", str(self.image), str(self.path)],
         ):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode != 0:
-                image.unlink()
+                self.image.unlink()
                 return f"no image: {command[0]}: {done.stderr.strip()}"
         os.sync()
         return None
 
     def __enter__(self):
-        return self
+        return self.path
 
     def __exit__(self, *_):
         if self.why_plain is None:
-            for _ in range(20):
+            for _ in range(40):
                 if subprocess.run(["umount", str(self.path)], capture_output=True).returncode == 0:
                     break
                 time.sleep(0.25)
             else:
                 print(f"bench: cannot unmount {self.path}; left as it is")
                 return
-        shutil.rmtree(self.outer, ignore_errors=True)
+            self.image.unlink()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Workplace:
+    """Where all rows work; some want a disk of their own, so that what they leave behind does not age this one."""
+
+    def __init__(self, parent, no_image):
+        self.no_image = no_image
+        self.outer = Path(tempfile.mkdtemp(prefix="mailroot-bench-", dir=parent))
+        self.outer.chmod(0o755)  # Postfix looks in as another user
+        self.disk = Disk(self.outer, "disk", no_image)
+        self.path, self.why_plain = self.disk.path, self.disk.why_plain
+
+    def fresh(self, name):
+        """Another one like it."""
+        return Disk(self.outer, name, self.no_image)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.disk.__exit__()
+        if not os.path.ismount(self.path):
+            shutil.rmtree(self.outer, ignore_errors=True)
 
 
 def describe(place):

@@ -15,6 +15,7 @@ from pathlib import Path
 from . import syncs
 from .senders import Failed, Run, Sender, message, high_water, SENDER, RECEIVER
 
+DEFERRED = "deferred@later.example"
 DAEMONS = "/usr/lib/postfix/sbin"
 
 # pickup, cleanup and qmgr are one process each by design; what may run in parallel may do so as much as it likes.
@@ -89,7 +90,7 @@ class Postfix(Sender):
             "smtp_connection_cache_destinations": "127.0.0.1", "smtp_connection_cache_on_demand": "yes",
             "smtp_connection_reuse_count_limit": 0, "qmgr_message_active_limit": 100000,
             "qmgr_message_recipient_limit": 100000, "message_size_limit": 50_000_000, "smtp_tls_security_level": "none",
-            "enable_long_queue_ids": "no", "notify_classes": "",
+            "transport_maps": f"inline:{{{{{DEFERRED}=retry:4.0.0 later}}}}", "enable_long_queue_ids": "no", "notify_classes": "",
         }
         return "".join(f"{key} = {value}\n" for key, value in settings.items())
 
@@ -174,6 +175,37 @@ class Postfix(Sender):
         made = files[0].read_bytes()
         files[0].unlink()
         return made
+
+    def list_deferred(self, count):
+        """Seconds that its own listing of so many deferred messages takes."""
+        self._command("sendmail", "-f", SENDER, DEFERRED, input="Subject: deferred\n\nlater\n")
+        deferred = self.queue / "deferred"
+        deadline = time.monotonic() + 30
+        while not (files := [file for file in deferred.glob("*/*") if file.is_file()]):
+            if time.monotonic() > deadline:
+                raise Failed("it did not defer the message in 30 s")
+            time.sleep(0.1)
+        model, owner = files[0], pwd.getpwnam("postfix")
+        content, much_later = model.read_bytes(), time.time() + 86400
+        for number in range(count):
+            name = f"{number % 16:X}{0xB0000 + number // 16:X}"
+            path = deferred / name[0]  # its first letter says where it looks for a queue file
+            path.mkdir(mode=0o700, exist_ok=True)
+            os.chown(path, owner.pw_uid, owner.pw_gid)
+            with open(path / name, "wb", buffering=0) as file:
+                file.write(content)
+                os.fchown(file.fileno(), owner.pw_uid, owner.pw_gid)
+                os.fchmod(file.fileno(), 0o700)
+            os.utime(path / name, (much_later, much_later))  # the queue manager leaves it alone until then
+        began = time.perf_counter()
+        listed = self._command("postqueue", "-p").count(SENDER)
+        seconds = time.perf_counter() - began
+        shutil.rmtree(deferred)
+        deferred.mkdir(mode=0o700)
+        os.chown(deferred, owner.pw_uid, owner.pw_gid)
+        if listed < count:
+            raise Failed(f"it listed {listed:,} of {count:,} messages")
+        return seconds
 
     def _drained(self):
         """The queue manager removes after the host has answered; the next run waits for that."""

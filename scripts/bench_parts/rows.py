@@ -1,15 +1,25 @@
 """What is measured: one entry of ALL per row of the table."""
 
+from .big import Big
 from .drop import Drop
 from .far import FarHost
+from .latency import Latency
+from .many import ManyRecipients
+from .million import PickupMillion, QueueMillion
 from .rest import Backlog, StartUp
 from .smarthost import SmartHost
 
 ALL = [
     SmartHost("1k-smarthost", 1024, 20_000, 1_000, "1 KB files to one host", seconds=420, peers=True),
-    SmartHost("10k-smarthost", 10 * 1024, 20_000, 500, "10 KB files to one host", seconds=420),
+    SmartHost("10k-smarthost", 10 * 1024, 20_000, 0, "10 KB files to one host", seconds=420),
+    SmartHost("100k-smarthost", 100 * 1024, 2_000, 0, "100 KB files to one host", seconds=240, postfix=10),
+    Big(),
     Drop(),
     FarHost(),
+    Latency(),
+    QueueMillion(),
+    PickupMillion(),
+    ManyRecipients(),
     Backlog(),
     StartUp(),
 ]

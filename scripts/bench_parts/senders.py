@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ class Run:
     """One sender, once."""
     seconds: float
     messages: int
-    cpu: float  # seconds, user and system
+    cpu: float | None  # seconds, user and system; None where nobody can say
     peak_kib: int  # VmHWM; 0 where nobody can say
 
     @property
@@ -63,6 +64,11 @@ class Sink:
         if extra or wrong:
             raise Failed(f"{extra} messages too many, {wrong} violations of the protocol")
 
+    def forget(self):
+        """What came until now is nobody's."""
+        counts = self.ask("count")
+        self.seen, self.violations = counts["messages"], counts["violations"]
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()
@@ -100,6 +106,31 @@ def watch(process):
             return process.returncode, usage.ru_utime + usage.ru_stime, peak
         peak = max(peak, high_water(process.pid))
         time.sleep(0.005)
+
+
+def cpu_of(pid):
+    """Seconds, user and system, of a process and of those that it has waited for; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def until(happened, otherwise, seconds=60):
+    """Waits for something that comes by itself."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise Failed(f"{otherwise} after {seconds} s")
+        time.sleep(0.05)
+
+
+def free_port():
+    """One that nobody has at this time, for programs that cannot be told to choose."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def high_water(pid):
@@ -164,6 +195,16 @@ class Sender:
 
     def close(self):
         """At the end of all rows."""
+
+
+class LeftOut(Sender):
+    """Shows its name and why nothing is known of it."""
+
+    def __init__(self, name, why):
+        self.name, self.why = name, why
+
+    def available(self):
+        return self.why
 
 
 class Mailroot(Sender):

@@ -77,7 +77,7 @@ def _cells(line, ours):
         _number(line.rate),
         f"{_number(min(rates))}–{_number(max(rates))}",
         f"{reference / line.rate:.2f}" if reference else "",
-        f"{line.cpu:.3f}",
+        "?" if line.cpu is None else f"{line.cpu:.3f}",
         "" if line.syncs is None else f"{line.syncs:.3f}",
         f"{line.peak_kib / 1024:.1f} MiB" if line.peak_kib else "?",
         f"{line.runs[0].messages:,}",

@@ -14,6 +14,11 @@
 //!                                       files that hold the wire form already, each through the socket as it is
 //! sink durable FOLDER SIZE COUNT [--connections THREADS]
 //!                                       write, fsync, rename, sync of the folder, for each file; prints "seconds S"
+//! sink fill FOLDER TEMPLATE COUNT       so many files like this one; 0000000 in it becomes the number
+//! sink defer QUEUE TEMPLATE RECEIVER COUNT
+//!                                       so many deferred messages like this one
+//! sink latency PICKUP TEMPLATE COUNT    a host of its own: prints "port N", begins at a line on stdin, prints
+//!                                       "renamed" and "in-place" with the milliseconds of each file
 //! ```
 //!
 //! Not here: the comparison, the table (`scripts/bench`).
@@ -21,6 +26,7 @@
 mod away;
 mod bare;
 mod disk;
+mod latency;
 mod serve;
 
 use std::io;
@@ -38,9 +44,16 @@ fn main() -> ExitCode {
         ["flood", size, count, port] => bare::flood(size, count, port, &options),
         ["copy", folder, port] => bare::copy(Path::new(folder), port, &options),
         ["durable", folder, size, count] => disk::durable(Path::new(folder), size, count, &options),
-        _ => Err(io::Error::other(
-            "usage: sink serve | bare PICKUP WORK PORT | flood SIZE COUNT PORT | copy FOLDER PORT | durable FOLDER SIZE COUNT",
-        )),
+        ["fill", folder, template, count] => {
+            disk::fill(Path::new(folder), Path::new(template), count, &options)
+        }
+        ["defer", queue, template, receiver, count] => {
+            disk::defer(Path::new(queue), Path::new(template), receiver, count, &options)
+        }
+        ["latency", pickup, template, count] => {
+            latency::latency(Path::new(pickup), Path::new(template), count)
+        }
+        _ => Err(io::Error::other("usage: see the head of main.rs")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
