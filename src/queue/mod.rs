@@ -6,3 +6,6 @@ pub mod record;
 pub mod schedule;
 
 pub use record::{Given, RecipientRecord, Record, ReportState, State};
+
+#[cfg(test)]
+mod frozen_test;
