@@ -186,7 +186,7 @@ mod tests {
             form("dörte@bücher.example", &everything()).as_deref(),
             Ok("dörte@bücher.example")
         );
-        for hostile in ["\u{feff}.example", "x\u{ff1e}\u{3000}y.example", "a\u{3000}b"] {
+        for hostile in ["\u{feff}.example", "x\u{ff1e}y.example"] {
             assert_eq!(
                 form(&format!("a@{hostile}"), &plain),
                 Err("5.1.2".into()),
