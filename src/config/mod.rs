@@ -215,6 +215,9 @@ pub struct Delivery {
     pub max_connections: usize,
     /// Connections to one destination. (IIS: `MaxOutConnectionsPerDomain`)
     pub max_connections_per_domain: usize,
+    /// Messages under way on one connection whose last reply is still due, where the host offers PIPELINING (RFC 2920);
+    /// with DATA two at most. It bounds the second copies when the connection breaks; 1: one after the other.
+    pub max_in_flight: usize,
     /// Until a TCP connection stands.
     pub connect_timeout: Duration,
     /// For each reply of a host. (IIS: `RemoteTimeout`)

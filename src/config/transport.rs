@@ -57,6 +57,7 @@ pub(super) fn delivery(mut s: Section<'_, '_>, beside: &Path) -> Delivery {
         schedule: schedule(&mut s),
         max_connections: s.count("max_connections", 200, 1..=10_000),
         max_connections_per_domain: s.count("max_connections_per_domain", 20, 1..=10_000),
+        max_in_flight: s.count("max_in_flight", 16, 1..=256),
         connect_timeout: s.duration("connect_timeout", SECOND * 30, MILLI..=HOUR),
         timeout: s.duration("timeout", MINUTE * 5, MILLI..=DAY),
         masquerade_domain: s

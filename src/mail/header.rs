@@ -4,6 +4,7 @@
 //! was read. It finds fields and nothing else; what a value means is told by [`super::mailbox`] and
 //! [`super::structured`]. Pure; one pass; not here: finding the blank line that ends the block.
 
+use super::plain::is_printable;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -151,6 +152,9 @@ pub fn unfold(value: &[u8]) -> String {
 /// characters.
 pub fn shown(bytes: &[u8]) -> String {
     const MOST: usize = 200;
+    if bytes.len() <= MOST && is_printable(bytes) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
     // an escape is up to ten characters for one byte; four bytes may be one character
     let mut out = String::new();
     for chunk in bytes.get(..MOST * 4 + 4).unwrap_or(bytes).utf8_chunks() {

@@ -43,7 +43,7 @@ impl MessageId {
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.ulid)?;
+        f.write_str(self.ulid.array_to_str(&mut [0; ulid::ULID_LEN]))?;
         if self.life > 0 {
             write!(f, "-{}", self.life)?;
         }

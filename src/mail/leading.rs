@@ -154,21 +154,21 @@ impl Leading {
         }
         let mut sender = SenderLine {
             place: place(field),
-            address: Err(Bad {
-                text: header::shown(value),
-                why: "it is empty (the null sender is written <>)",
-            }),
+            address: Ok(None),
             ret: None,
             envid: None,
             body: None,
         };
         if let Some((mailbox, words)) = mailbox::leading(value) {
-            if mailbox.is_null() {
-                sender.address = Ok(None);
-            } else {
+            if !mailbox.is_null() {
                 sender.address = address_of(&mailbox, default_domain).map(Some);
             }
             parameters::of_sender(&words, line, &mut sender, &mut self.remarks);
+        } else {
+            sender.address = Err(Bad {
+                text: header::shown(value),
+                why: "it is empty (the null sender is written <>)",
+            });
         }
         self.sender = Some(sender);
     }

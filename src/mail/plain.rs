@@ -89,9 +89,14 @@ impl Page {
     }
 }
 
+/// Whether all of it is printable ASCII, as nearly everything is: nothing in it has to be escaped.
+pub fn is_printable(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 /// The text with control characters as Rust writes them (`\n`, `\u{7}`), so that it stays on its line.
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
+    if is_printable(text.as_bytes()) || !text.chars().any(char::is_control) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);

@@ -70,6 +70,11 @@ impl Chat {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// Puts bytes behind it that a dialogue of their own has recorded.
+    pub fn put_raw(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
     /// Puts message content behind it.
     pub fn queue_content(&mut self, content: &[u8]) {
         self.dialogue.content(content.len() as u64);

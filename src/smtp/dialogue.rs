@@ -17,9 +17,19 @@ pub(super) struct Dialogue {
 }
 
 impl Dialogue {
+    /// So many short lines are to come, and as many answers.
+    pub fn expect_lines(&mut self, count: usize) {
+        self.text.reserve(count * 96);
+    }
+
     /// A command that was sent, without its line end.
     pub fn sent(&mut self, line: &str) {
         self.line("> ", line, LIMIT);
+    }
+
+    /// A command that was put in front of what stands here so far.
+    pub fn sent_before(&mut self, line: &str) {
+        self.text.insert_str(0, &format!("> {line}\n"));
     }
 
     /// Message content that was sent.

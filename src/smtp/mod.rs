@@ -5,13 +5,14 @@
 //!
 //!   Session ──send──▶ MAIL ▶ RCPT … ▶ DATA + message + . ──▶ Sent: one Outcome per recipient
 //!      ▲                             └ BDAT + message            │
+//!      │  └─launch … launch, land … land ──▶ Sent …: several messages on their way (PIPELINING)
 //!      └────────────────── usable? ◀─────────────────────────────┘          ──quit──▶ QUIT
 //! ```
 //!
 //! Reads and writes one socket (and reads a password, when there is AUTH). Everything blocks the calling thread, and
 //! every step has an absolute deadline. A host can be hostile: replies, lines, dialogues and waits are bounded.
 //!
-//! Reading order: [`Peer`], `connect`, [`Session`], `transaction`, then the means: `chat` (commands and replies, recorded
+//! Reading order: [`Peer`], `connect`, [`Session`], `transaction`, `pipeline`, then the means: `chat` (commands and replies, recorded
 //! in the `dialogue`), `commands`, `offers`, `auth` with `secret`, `verdict`, `upload`; below them `wire`, `tls`, `timed`,
 //! `reply`. [`content`] makes the bytes that a [`Body`] stands for.
 
@@ -27,6 +28,7 @@ mod dialogue;
 pub mod doors;
 mod offers;
 mod peer;
+mod pipeline;
 mod reply;
 mod secret;
 mod session;
@@ -44,5 +46,5 @@ pub use body::{Body, Transaction};
 pub use connect::connect;
 pub use offers::Offers;
 pub use peer::{Peer, Refused, RefusedKind};
-pub use session::{Sent, Session};
+pub use session::{Launch, Sent, Session};
 pub use tls::TlsContext;

@@ -6,6 +6,7 @@
 //! Not here: what a reply means for a recipient (`verdict`).
 
 use crate::mail::EnhancedStatus;
+use crate::mail::plain::is_printable;
 
 /// Of a longer line only this much is kept.
 const KEPT_OF_LINE: usize = 4 * 1024;
@@ -152,8 +153,9 @@ impl Decoder {
         let line = std::mem::take(&mut self.line);
         self.line_len = 0;
         let line_text = line.strip_suffix(b"\r").unwrap_or(&line);
-        if self.lines > 0 {
-            self.raw.push('\n');
+        match self.lines {
+            0 => self.raw.reserve(line_text.len()),
+            _ => self.raw.push('\n'),
         }
         push_escaped(&mut self.raw, line_text);
         if cut {
@@ -214,6 +216,9 @@ fn head(line: &[u8]) -> Option<(u16, bool)> {
 
 /// Text that is safe in a line of a transcript: no controls, no broken UTF-8.
 fn push_escaped(to: &mut String, bytes: &[u8]) {
+    if is_printable(bytes) {
+        return to.push_str(&String::from_utf8_lossy(bytes)); // borrowed
+    }
     for c in String::from_utf8_lossy(bytes).chars() {
         match c {
             '\t' => to.push(' '),

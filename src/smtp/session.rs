@@ -4,9 +4,14 @@
 
 use super::body::{Body, Transaction};
 use super::chat::Chat;
+use super::content::Abilities;
 use super::offers::Offers;
+use super::pipeline::{Line, Pipeline};
 use super::transaction::{Buffers, Exchange};
 use crate::mail::{EnhancedStatus, Outcome};
+
+/// Bytes of a line without its end (RFC 5321 §4.5.3.1.6).
+const MAX_LINE: usize = 998;
 
 /// After EHLO, STARTTLS and AUTH, between two transactions.
 pub struct Session {
@@ -16,6 +21,7 @@ pub struct Session {
     tls_facts: Option<String>,
     host: String,
     buffers: Buffers,
+    pipeline: Pipeline,
     /// Transactions begun.
     begun: u64,
     /// The conversation is in step: the next command would be answered by the next reply.
@@ -36,6 +42,17 @@ pub struct Sent {
     pub uncertain: bool,
 }
 
+/// What became of [`Session::launch`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Launch {
+    /// It is under way.
+    UnderWay,
+    /// Not before another has landed.
+    Full,
+    /// It must go alone ([`Session::send`]), when none is under way.
+    Alone,
+}
+
 impl Session {
     pub(super) fn new(mut chat: Chat, offers: Offers, tls_facts: Option<String>, host: String) -> Self {
         Self {
@@ -45,6 +62,7 @@ impl Session {
             tls_facts,
             host,
             buffers: Buffers::default(),
+            pipeline: Pipeline::default(),
             begun: 0,
             in_step: true,
         }
@@ -53,6 +71,15 @@ impl Session {
     /// What the host offers.
     pub fn offers(&self) -> &Offers {
         &self.offers
+    }
+
+    /// In which form the host takes a message.
+    pub fn abilities(&self) -> Abilities {
+        Abilities {
+            eight_bit: self.offers.eight_bit,
+            utf8_headers: self.offers.smtputf8,
+            max_line: MAX_LINE,
+        }
     }
 
     /// The dialogue up to and including EHLO, TLS and AUTH.
@@ -89,15 +116,80 @@ impl Session {
             tx,
             body,
             &mut self.buffers,
+            self.begun > 1,
         );
-        let done = exchange.run();
-        self.in_step = done.in_step;
+        let (done, in_step) = exchange.run();
+        self.in_step = in_step;
         Sent {
             outcomes: done.outcomes,
             dialogue: self.chat.dialogue.take(),
             left_over: done.left_over,
             uncertain: done.uncertain,
         }
+    }
+
+    /// Puts a message behind those under way, or says why not. Each [`Session::land`] then gives the outcome of one, in
+    /// the same order; until there are none under way, nothing else may be done with this session.
+    pub fn launch(&mut self, tx: &Transaction<'_>, body: &dyn Body, window: usize) -> Launch {
+        if tx.before_partial.is_some()
+            || !self
+                .pipeline
+                .takes(&self.offers, tx.recipients.len(), body.size())
+        {
+            return Launch::Alone;
+        }
+        if !self.has_room(window) {
+            return Launch::Full;
+        }
+        // Among others it is seen by their replies whether the connection stands.
+        if !self.in_step || (self.under_way() == 0 && !self.usable()) {
+            return Launch::Alone;
+        }
+        self.begun += 1;
+        let mut line = Line {
+            chat: &mut self.chat,
+            offers: &self.offers,
+            host: &self.host,
+        };
+        self.pipeline.launch(&mut line, tx, body);
+        Launch::UnderWay
+    }
+
+    /// Whether another message can be launched before one has landed.
+    pub fn has_room(&self, window: usize) -> bool {
+        self.under_way() < self.pipeline.most(&self.offers, window) && self.pipeline.has_room()
+    }
+
+    /// The outcome of the oldest message under way; `None`: there is none.
+    pub fn land(&mut self) -> Option<Sent> {
+        let mut line = Line {
+            chat: &mut self.chat,
+            offers: &self.offers,
+            host: &self.host,
+        };
+        let (done, dialogue, in_step) = self.pipeline.land(&mut line)?;
+        self.in_step &= in_step;
+        Some(Sent {
+            outcomes: done.outcomes,
+            dialogue,
+            left_over: done.left_over,
+            uncertain: done.uncertain,
+        })
+    }
+
+    /// How many messages are under way.
+    pub fn under_way(&self) -> usize {
+        self.pipeline.len()
+    }
+
+    /// Whether this host showed that it wants one message after the other, whatever it offers.
+    pub fn wants_lock_step(&self) -> bool {
+        self.pipeline.disliked
+    }
+
+    /// Closes the connection without a word: what is under way is cut off.
+    pub fn hang_up(&mut self) {
+        self.chat.wire.hang_up();
     }
 
     /// Takes leave. Best effort, two seconds at most.

@@ -2,9 +2,10 @@
 //!
 //! With PIPELINING (RFC 2920) the commands leave in one write with a short message behind them; the replies are read
 //! in the order of the commands. A step ends early with a [`Stop`]; [`Exchange::run`] turns that into outcomes for all
-//! who have none yet. Reads and writes one socket, on the session's thread.
+//! who have none yet. Several transactions on their way at once: `pipeline`. Reads and writes one socket, on the session's thread.
 
 mod envelope;
+mod flight;
 mod message;
 
 use std::borrow::Cow;
@@ -13,13 +14,14 @@ use super::body::{Body, Transaction};
 use super::chat::Chat;
 use super::commands;
 use super::offers::Offers;
-use super::reply::Reply;
-use super::verdict::{Stage, judge, judge_broken};
+use super::verdict::judge_broken;
 use super::wire::Broken;
-use crate::mail::{EnhancedStatus, Outcome, Verdict};
+use crate::mail::{EnhancedStatus, Outcome};
+
+pub(super) use flight::{Done, Flight, Stop, disk_trouble, stay_in_step};
 
 /// A message up to this size is made in memory before the first command, so that trouble of our disk costs nothing.
-const WHOLE: u64 = 64 * 1024;
+pub(super) const WHOLE: u64 = 64 * 1024;
 
 /// Buffers that live as long as the session.
 #[derive(Default)]
@@ -28,29 +30,86 @@ pub(super) struct Buffers {
     line: String,
 }
 
-/// What is left of an [`Exchange`].
-pub(super) struct Done {
-    pub outcomes: Vec<Outcome>,
-    pub left_over: Vec<usize>,
-    pub in_step: bool,
-    pub uncertain: bool,
+/// Who of a transaction can go to this host, in wire form.
+pub(super) struct Manifest<'a> {
+    pub sender: Option<Cow<'a, str>>,
+    /// As many as the flight has `going`.
+    pub addresses: Vec<Cow<'a, str>>,
 }
 
-/// Why a transaction ends before its end.
-enum Stop {
-    Broken(Broken),
-    /// 421: the host closes.
-    Leaving(Outcome),
-    /// Our own disk, while the message was on its way.
-    Disk(std::io::Error),
-}
+impl<'a> Manifest<'a> {
+    /// Before a word is said: who can go. Who cannot has an outcome in `flight`; the error is for all.
+    pub fn of(
+        tx: &Transaction<'a>,
+        body: &dyn Body,
+        offers: &Offers,
+        host: &str,
+        flight: &mut Flight,
+    ) -> Result<Self, Outcome> {
+        let sender = tx.sender.map(|sender| commands::wire_form(sender, offers));
+        let sender = sender.transpose()?;
+        let size = body.size();
+        if let Some(limit) = offers.max_size.filter(|limit| size > *limit) {
+            let words = format!("the message has {size} bytes; the host takes {limit} at most");
+            return Err(Outcome::failed(EnhancedStatus::new(5, 3, 4), words));
+        }
+        let mut addresses = Vec::with_capacity(tx.recipients.len());
+        for (index, recipient) in tx.recipients.iter().enumerate() {
+            match commands::wire_form(&recipient.address, offers) {
+                Ok(address) => {
+                    flight.going.push(index);
+                    addresses.push(address);
+                }
+                Err(outcome) => flight.set(index, outcome.at(host)),
+            }
+        }
+        Ok(Self { sender, addresses })
+    }
 
-impl From<Broken> for Stop {
-    fn from(broken: Broken) -> Self {
-        Self::Broken(broken)
+    /// `MAIL FROM:<…>` with what is due and offered.
+    pub fn mail(&self, tx: &Transaction<'_>, body: &dyn Body, offers: &Offers) -> String {
+        let utf8 = offers.smtputf8
+            && (tx.utf8
+                || tx.sender.is_some_and(commands::needs_utf8)
+                || tx
+                    .recipients
+                    .iter()
+                    .any(|recipient| commands::needs_utf8(&recipient.address)));
+        commands::mail(self.sender.as_deref(), tx, body, utf8, offers)
+    }
+
+    /// Each `RCPT TO:<…>`, in the order of `flight.going`, until `say` ends it.
+    pub fn each_rcpt<E>(
+        &self,
+        tx: &Transaction<'_>,
+        going: &[usize],
+        offers: &Offers,
+        line: &mut String,
+        mut say: impl FnMut(&str) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        for (index, address) in going.iter().zip(&self.addresses) {
+            if let Some(recipient) = tx.recipients.get(*index) {
+                commands::rcpt(line, address, recipient, offers);
+            }
+            if !say(line)? {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
+/// The message for the wire in `to`: as this host takes it, dot-stuffed or not.
+pub(super) fn write_content(body: &dyn Body, offers: &Offers, to: &mut Vec<u8>) -> std::io::Result<()> {
+    to.clear();
+    if offers.chunking {
+        body.write_plain(to)
+    } else {
+        body.write_data(to)
+    }
+}
+
+/// A transaction alone on its connection.
 pub(super) struct Exchange<'a> {
     chat: &'a mut Chat,
     offers: &'a Offers,
@@ -58,24 +117,11 @@ pub(super) struct Exchange<'a> {
     tx: &'a Transaction<'a>,
     body: &'a dyn Body,
     buffers: &'a mut Buffers,
-    /// Per recipient of the transaction; `None`: still open.
-    outcomes: Vec<Option<Outcome>>,
-    left_over: Vec<usize>,
-    /// Who gets a RCPT, in wire form.
-    going: Vec<(usize, Cow<'a, str>)>,
-    /// Commands among MAIL and RCPT … that were queued, and whose replies were read.
-    asked: usize,
-    answered: usize,
-    mail_refused: bool,
-    accepted: usize,
+    flight: Flight,
+    /// The connection has served other messages.
+    is_kept: bool,
     /// The first write that failed. Replies are still read, nothing more is sent.
     write_failed: Option<Broken>,
-    /// The whole message, with its end, is on its way.
-    content_sent: bool,
-    /// … and the connection broke before the host said what became of it.
-    uncertain: bool,
-    /// The host gave the reply that ends a transaction, and it was positive: no RSET is due.
-    ended_well: bool,
     waiting_for: &'static str,
 }
 
@@ -87,6 +133,7 @@ impl<'a> Exchange<'a> {
         tx: &'a Transaction<'a>,
         body: &'a dyn Body,
         buffers: &'a mut Buffers,
+        is_kept: bool,
     ) -> Self {
         Self {
             chat,
@@ -95,75 +142,47 @@ impl<'a> Exchange<'a> {
             tx,
             body,
             buffers,
-            outcomes: vec![None; tx.recipients.len()],
-            left_over: Vec::new(),
-            going: Vec::with_capacity(tx.recipients.len()),
-            asked: 0,
-            answered: 0,
-            mail_refused: false,
-            accepted: 0,
+            flight: Flight::new(tx.recipients.len()),
+            is_kept,
             write_failed: None,
-            content_sent: false,
-            uncertain: false,
-            ended_well: false,
             waiting_for: "",
         }
     }
 
-    /// All of it, to the last outcome.
-    pub fn run(mut self) -> Done {
-        let Some(sender) = self.prepare() else {
-            return self.done(true);
+    /// All of it, to the last outcome, and whether the conversation is in step afterwards.
+    pub fn run(mut self) -> (Done, bool) {
+        let in_step = match self.prepare() {
+            None => true,
+            Some(manifest) => match self.steps(&manifest) {
+                Ok(()) => self.write_failed.is_none() && (self.flight.ended_well || reset(self.chat)),
+                Err(stop) => {
+                    self.stopped(stop);
+                    false
+                }
+            },
         };
-        let in_step = match self.steps(sender.as_deref()) {
-            Ok(()) => self.write_failed.is_none() && (self.ended_well || self.reset()),
-            Err(stop) => {
-                self.stopped(stop);
-                false
-            }
-        };
-        self.done(in_step)
+        (self.flight.done(self.host), in_step)
     }
 
     /// Before a word is said: who can go, and the message if it is short. `None`: nobody can, all have outcomes.
-    fn prepare(&mut self) -> Option<Option<Cow<'a, str>>> {
-        let sender = match self
-            .tx
-            .sender
-            .map(|sender| commands::wire_form(sender, self.offers))
-        {
-            None => None,
-            Some(Ok(sender)) => Some(sender),
-            Some(Err(outcome)) => return self.nobody(outcome),
+    fn prepare(&mut self) -> Option<Manifest<'a>> {
+        let tx: &'a Transaction<'a> = self.tx;
+        let manifest = Manifest::of(tx, self.body, self.offers, self.host, &mut self.flight);
+        let manifest = match manifest {
+            Ok(manifest) => manifest,
+            Err(outcome) => return self.nobody(outcome),
         };
-        let size = self.body.size();
-        if let Some(limit) = self.offers.max_size.filter(|limit| size > *limit) {
-            let words = format!("the message has {size} bytes; the host takes {limit} at most");
-            return self.nobody(Outcome::failed(EnhancedStatus::new(5, 3, 4), words));
+        if self.is_short()
+            && let Err(error) = write_content(self.body, self.offers, &mut self.buffers.content)
+        {
+            return self.nobody(disk_trouble(&error));
         }
-        for (index, recipient) in self.tx.recipients.iter().enumerate() {
-            match commands::wire_form(&recipient.address, self.offers) {
-                Ok(address) => self.going.push((index, address)),
-                Err(outcome) => set(&mut self.outcomes, index, outcome.at(self.host)),
-            }
-        }
-        if self.is_short() {
-            self.buffers.content.clear();
-            let written = if self.offers.chunking {
-                self.body.write_plain(&mut self.buffers.content)
-            } else {
-                self.body.write_data(&mut self.buffers.content)
-            };
-            if let Err(error) = written {
-                return self.nobody(disk_trouble(&error));
-            }
-        }
-        (!self.going.is_empty()).then_some(sender)
+        (!manifest.addresses.is_empty()).then_some(manifest)
     }
 
-    fn nobody(&mut self, outcome: Outcome) -> Option<Option<Cow<'a, str>>> {
+    fn nobody(&mut self, outcome: Outcome) -> Option<Manifest<'a>> {
         self.chat.dialogue.note(&outcome.text);
-        self.settle(&outcome.at(self.host));
+        self.flight.settle(&outcome.at(self.host));
         None
     }
 
@@ -171,9 +190,9 @@ impl<'a> Exchange<'a> {
         self.body.size() <= WHOLE
     }
 
-    fn steps(&mut self, sender: Option<&str>) -> Result<(), Stop> {
-        self.envelope(sender)?;
-        if self.asked == self.answered && self.accepted == 0 {
+    fn steps(&mut self, manifest: &Manifest<'_>) -> Result<(), Stop> {
+        self.envelope(manifest)?;
+        if self.flight.due_of_envelope().is_none() && self.flight.accepted == 0 {
             return Ok(());
         }
         match (self.offers.chunking, self.is_short()) {
@@ -193,88 +212,25 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// 421 ends everything; an intermediate reply where none belongs means that replies and commands are out of step.
-    fn stay_in_step(&self, stage: Stage, reply: &Reply) -> Result<(), Stop> {
-        if reply.code == 421 {
-            return Err(Stop::Leaving(judge(stage, reply, self.host)));
-        }
-        let expected_354 = self.waiting_for == "the reply to DATA" && reply.code == 354;
-        let positive_to_data = self.waiting_for == "the reply to DATA" && reply.is_positive();
-        if (reply.class() == 3 && !expected_354) || positive_to_data {
-            let why = format!("{} where {} was due", reply.one_line(), self.waiting_for);
-            return Err(Stop::Broken(Broken::Nonsense {
-                why,
-                raw: String::new(),
-            }));
-        }
-        Ok(())
-    }
-
-    /// Brings the host back to the state between two transactions.
-    fn reset(&mut self) -> bool {
-        matches!(self.chat.command("RSET"), Ok(reply) if reply.is_positive())
-    }
-
     fn stopped(&mut self, stop: Stop) {
-        let outcome = match stop {
-            Stop::Leaving(outcome) => outcome,
+        match stop {
+            Stop::Leaving(outcome) => self.flight.is_turned_away(outcome.at(self.host), self.is_kept),
             Stop::Disk(error) => {
                 let outcome = disk_trouble(&error);
                 self.chat.dialogue.note(&outcome.text);
-                outcome
+                self.flight.is_cut_off(outcome.at(self.host), false);
             }
             Stop::Broken(broken) => {
                 let cause = self.write_failed.as_ref().unwrap_or(&broken);
-                let mut outcome = judge_broken(cause, self.waiting_for, self.host);
-                if self.content_sent {
-                    self.uncertain = true;
-                    outcome
-                        .text
-                        .push_str("; it may have been accepted, so a second copy is possible");
-                }
-                outcome
+                let outcome = judge_broken(cause, self.waiting_for, self.host);
+                self.flight.is_cut_off(outcome.at(self.host), true);
             }
-        };
+        }
         self.chat.wire.hang_up();
-        self.settle(&outcome.at(self.host));
-        self.left_over.clear();
-    }
-
-    /// For all who have no outcome yet.
-    fn settle(&mut self, outcome: &Outcome) {
-        for open in self.outcomes.iter_mut().filter(|open| open.is_none()) {
-            *open = Some(outcome.clone());
-        }
-    }
-
-    fn done(self, in_step: bool) -> Done {
-        let host = self.host;
-        let forgotten = || {
-            let words = "the transaction ended without a word about this recipient";
-            Outcome::ours(Verdict::Deferred, EnhancedStatus::new(4, 5, 0), words).at(host)
-        };
-        Done {
-            outcomes: self
-                .outcomes
-                .into_iter()
-                .map(|outcome| outcome.unwrap_or_else(forgotten))
-                .collect(),
-            left_over: self.left_over,
-            in_step,
-            uncertain: self.uncertain,
-        }
     }
 }
 
-fn set(outcomes: &mut [Option<Outcome>], index: usize, outcome: Outcome) {
-    if let Some(open) = outcomes.get_mut(index) {
-        *open = Some(outcome);
-    }
-}
-
-fn disk_trouble(error: &std::io::Error) -> Outcome {
-    Outcome::deferred(
-        EnhancedStatus::new(4, 3, 0),
-        format!("local disk: the message could not be read ({error})"),
-    )
+/// Brings the host back to the state between two transactions.
+pub(super) fn reset(chat: &mut Chat) -> bool {
+    matches!(chat.command("RSET"), Ok(reply) if reply.is_positive())
 }

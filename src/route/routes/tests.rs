@@ -19,6 +19,7 @@ fn domains(default: &str, aliases: &[&str]) -> Domains {
 
 fn delivery(smart_host: &[&str]) -> Delivery {
     Delivery {
+        max_in_flight: 16,
         smart_host: list(smart_host),
         smart_host_mode: SmartHostMode::Always,
         port: 25,

@@ -86,14 +86,21 @@ fn rfc5322_date(at: Timestamp) -> String {
 
 /// An IDN domain as A-labels. A local part outside ASCII stays: only hosts with SMTPUTF8 get such a message at all.
 fn seven_bit_if_possible(address: &Address) -> String {
+    if address.is_ascii() {
+        return address.to_string();
+    }
     match idna::domain_to_ascii(address.domain()) {
-        Ok(domain) if !address.is_ascii() => format!("{}@{domain}", address.local_part()),
+        Ok(domain) => format!("{}@{domain}", address.local_part()),
         _ => address.to_string(),
     }
 }
 
 /// What may stand in `Received` and on the right of a Message-ID, whatever the machine is called.
 fn host_name(hostname: &str) -> String {
+    let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    if !hostname.is_empty() && hostname.bytes().all(is_plain) {
+        return hostname.to_owned();
+    }
     let ascii = idna::domain_to_ascii(hostname).unwrap_or_default();
     let mut name: String = ascii
         .chars()

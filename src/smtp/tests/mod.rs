@@ -3,6 +3,7 @@
 mod auth;
 mod hostile;
 mod opening;
+mod pipeline;
 mod secure;
 mod support;
 mod transaction;

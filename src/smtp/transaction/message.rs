@@ -1,8 +1,8 @@
 //! DATA or BDAT with the message, and the reply that decides for all who were accepted.
 
-use super::{Exchange, Stop};
+use super::{Exchange, Stop, stay_in_step};
 use crate::smtp::upload::{ChunkUpload, DataUpload, Halt, Uploaded, end_mark};
-use crate::smtp::verdict::{Stage, judge};
+use crate::smtp::verdict::Stage;
 
 impl Exchange<'_> {
     /// A short message as one BDAT, behind the commands that wait.
@@ -10,7 +10,7 @@ impl Exchange<'_> {
         if self.tx.before_partial.is_some() {
             self.flush();
             self.read_envelope_replies()?;
-            if self.accepted == 0 || self.write_failed.is_some() {
+            if self.flight.accepted == 0 || self.write_failed.is_some() {
                 return self.after_failed_write();
             }
             self.tell_if_partial();
@@ -20,7 +20,7 @@ impl Exchange<'_> {
         self.chat.queue_content(&content);
         self.buffers.content = content;
         self.flush();
-        self.content_sent = self.write_failed.is_none();
+        self.flight.content_sent = self.write_failed.is_none();
         self.read_envelope_replies()?;
         self.end_of_message()
     }
@@ -29,7 +29,7 @@ impl Exchange<'_> {
     pub(super) fn chunks(&mut self) -> Result<(), Stop> {
         self.flush();
         self.read_envelope_replies()?;
-        if self.accepted == 0 || self.write_failed.is_some() {
+        if self.flight.accepted == 0 || self.write_failed.is_some() {
             return self.after_failed_write();
         }
         self.tell_if_partial();
@@ -53,12 +53,12 @@ impl Exchange<'_> {
         self.read_envelope_replies()?;
         self.waiting_for = "the reply to DATA";
         let reply = self.chat.reply()?;
-        self.stay_in_step(Stage::Content, &reply)?;
+        stay_in_step(Stage::Content, &reply, self.host, self.waiting_for)?;
         if reply.code != 354 {
-            self.settle(&judge(Stage::Content, &reply, self.host));
+            self.flight.on_refused_content(&reply, self.host);
             return Ok(());
         }
-        if self.accepted == 0 {
+        if self.flight.accepted == 0 {
             return self.empty_message();
         }
         if self.write_failed.is_some() {
@@ -88,13 +88,13 @@ impl Exchange<'_> {
         }
         self.chat.queue(".");
         self.flush();
-        self.content_sent = self.write_failed.is_none();
+        self.flight.content_sent = self.write_failed.is_none();
         self.end_of_message()
     }
 
     /// Before the end of the content: not all who were to get it get it here and now.
     fn tell_if_partial(&self) {
-        if self.accepted < self.tx.recipients.len()
+        if self.flight.accepted < self.tx.recipients.len()
             && let Some(tell) = self.tx.before_partial
         {
             tell();
@@ -108,17 +108,17 @@ impl Exchange<'_> {
         self.flush();
         self.waiting_for = "the reply to the message";
         let reply = self.chat.last_reply()?;
-        self.stay_in_step(Stage::Content, &reply)
+        stay_in_step(Stage::Content, &reply, self.host, self.waiting_for)
     }
 
     fn after_upload(&mut self, uploaded: Uploaded) -> Result<(), Stop> {
-        self.content_sent = uploaded.whole;
+        self.flight.content_sent = uploaded.whole;
         match uploaded.halt {
             None => {}
             Some(Halt::Broken(broken)) => self.write_failed = Some(broken),
             Some(Halt::Refused(reply)) => {
-                self.stay_in_step(Stage::Content, &reply)?;
-                self.settle(&judge(Stage::Content, &reply, self.host));
+                stay_in_step(Stage::Content, &reply, self.host, self.waiting_for)?;
+                self.flight.on_refused_content(&reply, self.host);
                 return Ok(());
             }
         }
@@ -132,12 +132,7 @@ impl Exchange<'_> {
         }
         self.waiting_for = "the reply to the message";
         let reply = self.chat.last_reply()?;
-        self.stay_in_step(Stage::Content, &reply)?;
-        self.ended_well = reply.is_positive();
-        if self.accepted > 0 {
-            self.settle(&judge(Stage::Content, &reply, self.host));
-        }
-        Ok(())
+        self.flight.on_end(&reply, self.host)
     }
 
     /// We could not write to the end; perhaps the host said why. A positive reply cannot be meant for half a message.
@@ -147,8 +142,8 @@ impl Exchange<'_> {
         };
         match self.chat.words_after_failed_write() {
             Some(reply) => {
-                self.stay_in_step(Stage::Content, &reply)?;
-                self.settle(&judge(Stage::Content, &reply, self.host));
+                stay_in_step(Stage::Content, &reply, self.host, self.waiting_for)?;
+                self.flight.on_refused_content(&reply, self.host);
                 Ok(())
             }
             None => Err(broken.into()),
