@@ -9,6 +9,7 @@
 mod calm;
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::mail::plain::is_printable;
 use crate::mailroot::tree;
 use calm::Calm;
 use jiff::Timestamp;
@@ -190,6 +191,8 @@ fn write_own(to: &mut Writer<'_>, json: bool, line: &str) -> fmt::Result {
 struct Words {
     message: String,
     fields: String,
+    /// The value that is being written.
+    value: String,
 }
 
 impl Words {
@@ -198,11 +201,15 @@ impl Words {
             push_escaped(&mut self.message, value);
             return;
         }
-        let _ = write!(self.fields, " {}=", field.name());
+        self.fields.reserve(value.len() + 64);
+        self.fields.push(' ');
+        self.fields.push_str(field.name());
+        self.fields.push('=');
         // What `{:?}` wrote; a quote inside could otherwise pretend to be the end, and what follows a field.
         let inside = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         let already_quoted = inside.is_some_and(|inside| !inside.contains('"'));
-        let plain = !value.is_empty() && !value.contains([' ', '"', '=', '\t', '\n', '\r']);
+        let is_apart = |byte| matches!(byte, b' ' | b'"' | b'=' | b'\t' | b'\n' | b'\r');
+        let plain = !value.is_empty() && !value.bytes().any(is_apart);
         if plain || already_quoted {
             push_escaped(&mut self.fields, value);
         } else {
@@ -219,12 +226,19 @@ impl Visit for Words {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, &format!("{value:?}"));
+        let mut text = std::mem::take(&mut self.value);
+        text.clear();
+        let _ = write!(text, "{value:?}");
+        self.add(field, &text);
+        self.value = text;
     }
 }
 
 /// A line stays one line, and a terminal is told nothing by it.
 fn push_escaped(out: &mut String, text: &str) {
+    if is_printable(text.as_bytes()) {
+        return out.push_str(text);
+    }
     for c in text.chars() {
         if c.is_control() {
             out.extend(c.escape_default());

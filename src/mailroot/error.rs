@@ -43,6 +43,11 @@ impl DiskError {
             )
     }
 
+    /// Whether a name cannot be moved there because that is another volume.
+    pub fn is_other_volume(&self) -> bool {
+        self.source.kind() == io::ErrorKind::CrossesDevices
+    }
+
     /// Whether the name was simply not there (any more).
     pub fn is_gone(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound

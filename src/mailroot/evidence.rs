@@ -56,7 +56,8 @@ const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
 /// Opens `path` and gathers what the system says about it.
 pub fn look(path: &Path) -> Looked {
     let _asking = super::hanging::asking("look at", path);
-    // What is no regular file is not opened at all: opening a FIFO or a device has effects.
+    // What is no regular file is not opened at all: opening a FIFO or a device has effects. One that is swapped in after
+    // this look is opened, without waiting, and never read: to shut that out costs every file two calls more (O_PATH).
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
         Err(error) => return Looked::Unreadable(error),
@@ -72,6 +73,8 @@ pub fn look(path: &Path) -> Looked {
         }
         Err(error) => return Looked::Unreadable(error),
     };
+    let writers = ask_writers(&file);
+    // After the lease stands: what was written until then is part of the file.
     let meta = match file.metadata() {
         Ok(meta) => meta,
         Err(error) => return Looked::Unreadable(error),
@@ -82,12 +85,7 @@ pub fn look(path: &Path) -> Looked {
     if std::os::unix::fs::MetadataExt::nlink(&meta) > 1 {
         return Looked::Linked;
     }
-    let writers = ask_writers(&file);
-    // What was written until the lease stood is part of the file.
-    match file.metadata() {
-        Ok(meta) => Looked::File(Candidate { file, meta, writers }),
-        Err(error) => Looked::Unreadable(error),
-    }
+    Looked::File(Candidate { file, meta, writers })
 }
 
 /// Why what lies at `path` is no message of one writer, in words: it is no regular file, or it has other names too.

@@ -16,7 +16,9 @@
 mod across;
 pub mod error;
 pub mod evidence;
+mod gather;
 pub mod hanging;
+mod leftovers;
 mod mend;
 pub mod names;
 pub mod node;

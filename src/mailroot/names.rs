@@ -10,8 +10,10 @@
 //! | `NODE.n.TMP` | being written by NODE; worthless after a crash |
 
 use crate::mail::MessageId;
+use crate::mail::plain::is_printable;
 use std::ffi::OsStr;
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -160,6 +162,12 @@ impl fmt::Display for QueueName {
 
 /// A file name as it may stand in a log line or report: control characters and bytes that are not UTF-8 escaped.
 pub fn shown(name: &OsStr) -> String {
+    if let Some(plain) = name
+        .to_str()
+        .filter(|name| is_printable(name.as_bytes()) && !name.contains('\\'))
+    {
+        return plain.to_owned();
+    }
     let mut out = String::new();
     for chunk in name.as_encoded_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -174,6 +182,14 @@ pub fn shown(name: &OsStr) -> String {
         }
     }
     out
+}
+
+/// Path of a message file that this node has taken: the name that is made most often.
+pub fn taken_in(queue: &Path, id: MessageId, node: &NodeName) -> PathBuf {
+    let mut path = queue.as_os_str().to_owned();
+    path.reserve(80);
+    let _ = write!(path, "{MAIN_SEPARATOR}{id}@{node}.EML");
+    path.into()
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! Not here: when a step is due, and in which order steps follow each other (engine).
 
 use super::error::{DiskError, Result};
+use super::gather::Gatherings;
 use super::hanging::asking;
-use super::names::{NodeName, QueueName};
+use super::names::{NodeName, QueueName, taken_in};
 use super::volume::Volume;
 use crate::config::Folders;
 use crate::mail::MessageId;
@@ -25,6 +26,7 @@ use tracing::warn;
 pub struct Spool {
     folders: Folders,
     volumes: Volumes,
+    gatherings: Gatherings,
     node: RwLock<NodeName>,
     next_tmp: AtomicU64,
 }
@@ -75,6 +77,7 @@ impl Spool {
         Self {
             folders,
             volumes,
+            gatherings: Gatherings::default(),
             node: RwLock::new(node),
             next_tmp: AtomicU64::new(1),
         }
@@ -113,7 +116,7 @@ impl Spool {
         let from = self.folders.pickup.join(name);
         let to = self.taken(id);
         match self.rename(&from, &to, false) {
-            Err(error) if is_other_volume(&error) => self.claim_across_volumes(&from, id),
+            Err(error) if error.is_other_volume() => self.claim_across_volumes(&from, id),
             Err(error) if error.is_gone() => Ok(false),
             Err(error) => Err(error),
             Ok(()) => Ok(true),
@@ -134,18 +137,6 @@ impl Spool {
                 self.rename(from, &self.folders.pickup.join(id.to_string()), true)
             }
             other => other,
-        }
-    }
-
-    /// Removes TMP files of nodes that are no more from the folders that others read, and everywhere what proofs of
-    /// the storage left that were killed.
-    pub fn remove_temporaries(&self, is_worthless: &dyn Fn(&NodeName) -> bool) {
-        for folder in super::tree::folders(&self.folders) {
-            let is_put_into = folder.path == self.folders.drop || folder.path == self.folders.badmail;
-            remove_temporaries_from(folder.path, &|node, path| match node.is_probe() {
-                true => is_old(path),
-                false => is_put_into && is_worthless(node),
-            });
         }
     }
 
@@ -297,7 +288,7 @@ impl Spool {
         let tmp = folder.join(self.next_tmp(shelf));
         let result = self.write_synced(shelf, &tmp, write).and_then(|()| {
             self.rename(&tmp, &folder.join(name), false)?;
-            sync_folder(folder)
+            self.sync_shelf(shelf)
         });
         if result.is_err() {
             let _ = std::fs::remove_file(&tmp); // worthless; the scan removes it when this fails
@@ -362,7 +353,12 @@ impl Spool {
 
     /// Makes the names in Queue durable: claims, and records that another node may not have synced.
     pub fn sync_queue(&self) -> Result<()> {
-        sync_folder(&self.folders.queue)
+        self.sync_shelf(Shelf::Queue)
+    }
+
+    /// Syncs a folder, together with others that want it.
+    fn sync_shelf(&self, shelf: Shelf) -> Result<()> {
+        self.gatherings.of(shelf).sync(self.folder(shelf), sync_folder)
     }
 
     /// Makes durable what went out of Pickup: else a power cut could bring it back beside what it became in Queue.
@@ -393,7 +389,7 @@ impl Spool {
 
     /// Path of the message file while it is ours.
     pub fn taken(&self, id: MessageId) -> PathBuf {
-        self.folders.queue.join(format!("{id}@{}.EML", self.node()))
+        taken_in(&self.folders.queue, id, &self.node())
     }
 
     /// Path of the message file while it waits.
@@ -456,34 +452,6 @@ pub fn is_gone(path: &Path) -> bool {
 fn is_empty(path: &Path) -> bool {
     path.symlink_metadata()
         .is_ok_and(|meta| meta.is_file() && meta.len() == 0)
-}
-
-pub(super) fn is_other_volume(error: &DiskError) -> bool {
-    error.source.kind() == io::ErrorKind::CrossesDevices
-}
-
-fn remove_temporaries_from(folder: &Path, is_worthless: &dyn Fn(&NodeName, &Path) -> bool) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(name) = name.to_str().map(|name| name.strip_prefix('.').unwrap_or(name)) else {
-            continue;
-        };
-        if let Some(QueueName::Temporary(node)) = QueueName::parse(name.as_ref())
-            && is_worthless(&node, &entry.path())
-        {
-            let _ = std::fs::remove_file(entry.path()); // worthless; the next start tries again
-        }
-    }
-}
-
-/// So long ago that no proof of the storage can still be at work on it.
-fn is_old(path: &Path) -> bool {
-    const OLD: std::time::Duration = std::time::Duration::from_secs(300);
-    let written = path.symlink_metadata().and_then(|meta| meta.modified());
-    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > OLD))
 }
 
 /// Makes the names in a folder durable.

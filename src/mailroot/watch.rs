@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// What happened to a name since the last look.
@@ -112,6 +113,7 @@ impl Watcher {
         let wake = move || {
             let _ = wake.try_send(());
         };
+        let mut own = Own::default();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return wake() };
             if let Some(what) = meaning(&event.kind) {
@@ -121,10 +123,58 @@ impl Watcher {
                 wake();
             } else if event.need_rescan() {
                 wake();
+            } else {
+                own.note();
             }
         })?;
         watcher.watch(&self.folder, RecursiveMode::NonRecursive)?;
         Ok(watcher)
+    }
+}
+
+/// What we do in the folder ourselves is told us too: each file that is opened, each that is claimed. While that is all
+/// there is, and much of it, notify's thread lets some come together instead of being woken by each.
+#[derive(Default)]
+struct Own {
+    /// Since when they are counted, and how many there were.
+    counted: Option<(Instant, u32)>,
+    /// There were many in the last count.
+    many: bool,
+    last: Option<Instant>,
+    napped: Option<Instant>,
+}
+
+impl Own {
+    /// So many within a [`Self::COUNT`] are many.
+    const MANY: u32 = 200;
+    const COUNT: Duration = Duration::from_millis(100);
+    const PAUSE: Duration = Duration::from_millis(20);
+    /// What else happens is noticed so much later at most.
+    const NAP: Duration = Duration::from_millis(2);
+
+    fn note(&mut self) {
+        let now = Instant::now();
+        // After a pause it is not the same work any more.
+        if self
+            .last
+            .replace(now)
+            .is_none_or(|last| now.duration_since(last) > Self::PAUSE)
+        {
+            self.many = false;
+            self.counted = None;
+        }
+        let (since, count) = self.counted.get_or_insert((now, 0));
+        *count += 1;
+        if now.duration_since(*since) >= Self::COUNT {
+            self.many = *count >= Self::MANY;
+            self.counted = None;
+        }
+        // One nap for all that have come together in the last one.
+        let rested = self.napped.is_none_or(|at| now.duration_since(at) > Self::NAP);
+        if self.many && rested {
+            std::thread::sleep(Self::NAP);
+            self.napped = Some(Instant::now());
+        }
     }
 }
 
@@ -145,7 +195,6 @@ fn meaning(kind: &EventKind) -> Option<Happened> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
 
     #[test]
     fn a_rename_in_and_a_write_are_told_apart() {

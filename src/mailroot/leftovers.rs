@@ -1,0 +1,47 @@
+//! What processes that ended left unfinished, and what proofs of the storage left that were killed: it goes.
+//!
+//! Reads and writes: TMP files in all folders of the tree. Thread: keeper. Not here: messages (takeover), ENV and
+//! transcripts without a message (orphans).
+
+use super::names::{NodeName, QueueName};
+use super::spool::Spool;
+use super::tree;
+use std::path::Path;
+
+impl Spool {
+    /// Removes TMP files of nodes that are no more from the folders that others read, and everywhere what proofs of
+    /// the storage left that were killed.
+    pub fn remove_temporaries(&self, is_worthless: &dyn Fn(&NodeName) -> bool) {
+        for folder in tree::folders(self.folders()) {
+            let is_put_into = folder.path == self.folders().drop || folder.path == self.folders().badmail;
+            remove_temporaries_from(folder.path, &|node, path| match node.is_probe() {
+                true => is_old(path),
+                false => is_put_into && is_worthless(node),
+            });
+        }
+    }
+}
+
+fn remove_temporaries_from(folder: &Path, is_worthless: &dyn Fn(&NodeName, &Path) -> bool) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().map(|name| name.strip_prefix('.').unwrap_or(name)) else {
+            continue;
+        };
+        if let Some(QueueName::Temporary(node)) = QueueName::parse(name.as_ref())
+            && is_worthless(&node, &entry.path())
+        {
+            let _ = std::fs::remove_file(entry.path()); // worthless; the next start tries again
+        }
+    }
+}
+
+/// So long ago that no proof of the storage can still be at work on it.
+fn is_old(path: &Path) -> bool {
+    const OLD: std::time::Duration = std::time::Duration::from_secs(300);
+    let written = path.symlink_metadata().and_then(|meta| meta.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > OLD))
+}
