@@ -20,7 +20,7 @@ use mailroot::practice::{Accepted, Host, Script};
 use rustls::ServerConfig;
 use support::certificates::Authority;
 use support::dns::DnsServer;
-use support::place::{BASE, Place, message, to_smart_host};
+use support::place::{BASE, Place, arrivals, message, to_smart_host};
 
 const APP: &str = "app@local.test";
 
@@ -758,4 +758,36 @@ fn one_connection_is_shared_by_turns() {
     assert!(before < 60, "it waited for {before} of 100 messages");
     place.wait("the busy one goes on", || busy.counts().messages > before + 3);
     place.stop();
+}
+
+#[test]
+fn several_under_way_end_each_as_the_host_says() {
+    const GOOD: usize = 40;
+    for offers in ["", "offer PIPELINING, 8BITMIME, ENHANCEDSTATUSCODES\n"] {
+        let host = host(&format!(
+            "{offers}mail over 7 -> 421 4.7.0 enough for one connection\nrcpt no@* -> 550 5.1.1 nobody\n"
+        ));
+        let mut place = Place::new(&to_smart_host(host.port(), "max_connections = 1\n"));
+        for n in 0..GOOD {
+            place.put(
+                format!("good-{n}"),
+                message(APP, &["bob@example.net"], &format!("g{n}")),
+            );
+            if n % 5 == 0 {
+                place.put(
+                    format!("bad-{n}"),
+                    message("", &["no@example.net"], &format!("b{n}")),
+                );
+            }
+        }
+        let began = Instant::now();
+        assert_eq!(place.drain().code, Some(65), "{}", place.log());
+        let arrived = arrivals(&host);
+        assert_eq!(arrived.len(), GOOD, "{arrived:?}");
+        assert!(arrived.values().all(|n| *n == 1), "{arrived:?}");
+        assert_eq!(place.files("Badmail", "BAD").len(), GOOD / 5);
+        assert!(place.is_empty(), "{}", place.log());
+        // What a 421 left untouched was not put off to a later attempt.
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    }
 }

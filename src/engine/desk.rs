@@ -1,6 +1,6 @@
 //! What ends without a connection: Drop, and recipients that are refused or deferred by a rule.
 //!
-//! Threads: desk-0 … desk-7; several, because each deposit waits for the disk.
+//! Threads: desk-n, started as they are needed (dispatch); several, because each deposit waits for the disk.
 
 use super::job::{Job, Means, Part, Settled};
 use super::shared::{Shared, lock};

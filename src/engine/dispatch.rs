@@ -5,6 +5,7 @@
 
 use super::desk::Errand;
 use super::job::{Job, Part};
+use super::line::Line;
 use super::plan::{Way, plan};
 use super::quota::Quota;
 use super::shared::{Settings, Shared};
@@ -19,7 +20,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tracing::{debug, error, warn};
 
-/// Parts that may stand in the line of one destination; the rest waits in its overflow.
+/// Errands that may stand in line; the rest waits in an overflow.
 pub const LINE: usize = 512;
 /// A message with more parts than this is bulk …
 const BULK_PARTS: usize = 8;
@@ -27,8 +28,9 @@ const BULK_PARTS: usize = 8;
 const BULK_LINE: usize = 32;
 /// A further session is opened for each so many parts in line.
 const PARTS_PER_SESSION: usize = 16;
-/// Threads that serve Drop and what ends without a connection.
-const DESKS: usize = 8;
+/// Threads that serve Drop and what ends without a connection: many, for all who wait for a sync at the same time wait
+/// for one.
+const DESKS: usize = 32;
 /// How often overflows are looked at.
 const TICK: Duration = Duration::from_millis(20);
 /// How often it is looked whether a slow destination crowds out the others.
@@ -59,11 +61,10 @@ pub enum Event {
     Reloaded,
 }
 
-struct Line {
+/// What goes to one destination.
+struct Course {
     destination: Arc<Destination>,
-    enter: Sender<Part>,
-    parts: Receiver<Part>,
-    overflow: VecDeque<Part>,
+    line: Arc<Line<Part>>,
     /// Parts of messages that have very many: they fill the line only as far as others leave room.
     bulk: VecDeque<Part>,
     sessions: usize,
@@ -77,10 +78,13 @@ struct Line {
 
 struct Dispatch<'a> {
     shared: &'a Arc<Shared>,
-    lines: HashMap<String, Line>,
+    courses: HashMap<String, Course>,
     quota: Quota,
     session_number: u64,
     errands: Sender<Errand>,
+    errand_line: Receiver<Errand>,
+    /// Threads that serve them.
+    desks: usize,
     waiting_errands: VecDeque<Errand>,
     next_relief: Instant,
     told: Told,
@@ -89,21 +93,14 @@ struct Dispatch<'a> {
 /// Serves events until the end; then gives back what nobody has begun.
 pub fn run(shared: &Arc<Shared>, events: &Receiver<Event>) {
     let (errands, errand_line) = bounded(LINE);
-    for number in 0..DESKS {
-        let (shared, line) = (Arc::clone(shared), errand_line.clone());
-        let spawned = std::thread::Builder::new()
-            .name(format!("desk-{number}"))
-            .spawn(move || desk::run(&shared, &line));
-        if let Err(error) = spawned {
-            error!(%error, "cannot start a thread");
-        }
-    }
     let mut dispatch = Dispatch {
         shared,
-        lines: HashMap::new(),
+        courses: HashMap::new(),
         quota: Quota::default(),
         session_number: 0,
         errands,
+        errand_line: errand_line.clone(),
+        desks: 0,
         waiting_errands: VecDeque::new(),
         next_relief: Instant::now() + RELIEF,
         told: Told::default(),
@@ -144,7 +141,7 @@ impl Dispatch<'_> {
                 self.quota.is_reached(&destination.key);
                 self.told.is_reached(&destination);
             }
-            Event::Reloaded => self.lines.values_mut().for_each(|line| line.down = None),
+            Event::Reloaded => self.courses.values_mut().for_each(|course| course.down = None),
         }
     }
 
@@ -181,19 +178,22 @@ impl Dispatch<'_> {
     }
 
     fn line_up(&mut self, to: &Arc<Destination>, part: Part, is_bulk: bool, settings: &Settings) {
-        let line = self.lines.entry(to.key.clone()).or_insert_with(|| Line::new(to));
+        let course = self
+            .courses
+            .entry(to.key.clone())
+            .or_insert_with(|| Course::new(to));
         if part.job.forced {
-            line.down = None;
+            course.down = None;
         }
-        if let Some((until, outcome)) = &line.down {
+        if let Some((until, outcome)) = &course.down {
             if Instant::now() < *until {
                 let outcome = outcome.clone();
                 self.errand(Errand::Refuse(part, outcome));
                 return;
             }
-            line.down = None;
+            course.down = None;
         }
-        line.push(part, is_bulk);
+        course.push(part, is_bulk);
         self.man(&to.key, settings);
     }
 
@@ -201,29 +201,32 @@ impl Dispatch<'_> {
     fn man(&mut self, key: &str, settings: &Settings) {
         let delivery = &settings.config.delivery;
         loop {
-            let Some(line) = self.lines.get_mut(key) else {
+            let Some(course) = self.courses.get_mut(key) else {
                 return;
             };
-            let backlog = line.backlog();
-            let wanted = backlog
+            let wanted = course
+                .backlog()
                 .div_ceil(PARTS_PER_SESSION)
                 .min(delivery.max_connections_per_domain.max(1));
-            if line.sessions >= wanted || !self.quota.take(key, delivery.max_connections) {
+            let has_enough = course.sessions >= wanted || course.line.asleep() > 0;
+            if has_enough || !self.quota.take(key, delivery.max_connections) {
                 return;
             }
-            line.sessions += 1;
+            course.sessions += 1;
+            course.line.enter();
             self.session_number += 1;
-            let (shared, to, parts) = (
+            let (shared, to, line) = (
                 Arc::clone(self.shared),
-                Arc::clone(&line.destination),
-                line.parts.clone(),
+                Arc::clone(&course.destination),
+                Arc::clone(&course.line),
             );
             let spawned = std::thread::Builder::new()
                 .name(format!("session-{}", self.session_number))
-                .spawn(move || session::run(&shared, &to, &parts));
+                .spawn(move || session::run(&shared, &to, &line));
             if let Err(error) = spawned {
                 warn!(%error, "cannot start a session; tried again shortly");
-                line.sessions -= 1;
+                course.sessions -= 1;
+                course.line.leave();
                 self.quota.leave(key);
                 return;
             }
@@ -232,9 +235,9 @@ impl Dispatch<'_> {
 
     fn session_ended(&mut self, destination: &Arc<Destination>) {
         self.quota.leave(&destination.key);
-        if let Some(line) = self.lines.get_mut(&destination.key) {
-            line.sessions = line.sessions.saturating_sub(1);
-            line.since = Instant::now();
+        if let Some(course) = self.courses.get_mut(&destination.key) {
+            course.sessions = course.sessions.saturating_sub(1);
+            course.since = Instant::now();
         }
         self.refill();
     }
@@ -252,11 +255,11 @@ impl Dispatch<'_> {
             .copied();
         // Shorter than the first retry with its jitter, so that a message that comes back is really tried.
         let pause = first.unwrap_or(LONGEST_PAUSE).mul_f64(0.8).min(LONGEST_PAUSE);
-        let Some(line) = self.lines.get_mut(&destination.key) else {
+        let Some(course) = self.courses.get_mut(&destination.key) else {
             return;
         };
-        line.down = Some((Instant::now() + pause, outcome.clone()));
-        let waiting = line.take_all();
+        course.down = Some((Instant::now() + pause, outcome.clone()));
+        let waiting = course.take_all();
         self.told.trouble(destination, &outcome, "cannot be reached");
         debug!(destination = %destination.key, parts = waiting.len(), "deferred together");
         for part in waiting {
@@ -265,6 +268,7 @@ impl Dispatch<'_> {
     }
 
     fn errand(&mut self, errand: Errand) {
+        self.man_desks();
         if let Err(TrySendError::Full(errand) | TrySendError::Disconnected(errand)) =
             self.errands.try_send(errand)
         {
@@ -272,7 +276,22 @@ impl Dispatch<'_> {
         }
     }
 
-    /// Moves what waits in overflows into lines that have room, and forgets destinations that have nothing.
+    /// More desks as errands wait.
+    fn man_desks(&mut self) {
+        if self.desks >= DESKS || self.errands.len() < self.desks.div_ceil(4) {
+            return;
+        }
+        let (shared, line) = (Arc::clone(self.shared), self.errand_line.clone());
+        let spawned = std::thread::Builder::new()
+            .name(format!("desk-{}", self.desks))
+            .spawn(move || desk::run(&shared, &line));
+        match spawned {
+            Ok(_) => self.desks += 1,
+            Err(error) => error!(%error, "cannot start a thread"),
+        }
+    }
+
+    /// Moves what waits into lines that have room, and forgets destinations that have nothing.
     fn refill(&mut self) {
         while let Some(errand) = self.waiting_errands.pop_front() {
             if let Err(TrySendError::Full(errand) | TrySendError::Disconnected(errand)) =
@@ -283,10 +302,10 @@ impl Dispatch<'_> {
             }
         }
         let now = Instant::now();
-        self.lines.retain(|_, line| {
-            line.refill_at_tick();
-            let down = line.down.as_ref().is_some_and(|(until, _)| *until > now);
-            down || line.sessions > 0 || line.backlog() > 0
+        self.courses.retain(|_, course| {
+            course.tick();
+            let down = course.down.as_ref().is_some_and(|(until, _)| *until > now);
+            down || course.sessions > 0 || course.backlog() > 0
         });
         let waiting = self.waiting();
         if !waiting.is_empty() {
@@ -297,9 +316,9 @@ impl Dispatch<'_> {
 
     /// Who has something to send: first those without a session, who has waited longest before the others.
     fn waiting(&self) -> Vec<(bool, Instant, String)> {
-        let lines = self.lines.iter().filter(|(_, line)| !line.parts.is_empty());
-        let mut waiting: Vec<_> = lines
-            .map(|(key, line)| (line.sessions > 0, line.since, key.clone()))
+        let courses = self.courses.iter().filter(|(_, course)| !course.line.is_empty());
+        let mut waiting: Vec<_> = courses
+            .map(|(key, course)| (course.sessions > 0, course.since, key.clone()))
             .collect();
         waiting.sort_unstable();
         waiting
@@ -332,15 +351,15 @@ impl Dispatch<'_> {
             .collect();
         let crowded = self.shared.in_hand.room() < MAX_IN_HAND / 8;
         let until = crate::clock::now() + PARKED;
-        for (key, line) in &mut self.lines {
+        for (key, course) in &mut self.courses {
             let keep = if late.contains(key) {
                 0
             } else {
-                line.pace().saturating_mul(SOON).max(LEAST_KEPT)
+                course.pace().saturating_mul(SOON).max(LEAST_KEPT)
             };
-            if crowded && line.backlog() > keep {
-                let cut = line.cut_after(keep);
-                debug!(destination = %line.destination.key, parts = cut.len(), "slow; back to Queue for a while");
+            if crowded && course.backlog() > keep {
+                let cut = course.cut_after(keep);
+                debug!(destination = %course.destination.key, parts = cut.len(), "slow; back to Queue for a while");
                 for part in cut {
                     self.waiting_errands.push_back(Errand::Park(part, until));
                 }
@@ -350,8 +369,9 @@ impl Dispatch<'_> {
 
     fn give_everything_back(&mut self, errand_line: &Receiver<Errand>) {
         let shared = self.shared;
-        for line in self.lines.values_mut() {
-            let parts = line.take_all();
+        for course in self.courses.values_mut() {
+            let parts = course.take_all();
+            course.line.close();
             parts.iter().for_each(|part| settle::give_back(shared, &part.job));
         }
         let errands: Vec<Errand> = self
@@ -365,14 +385,11 @@ impl Dispatch<'_> {
     }
 }
 
-impl Line {
+impl Course {
     fn new(destination: &Arc<Destination>) -> Self {
-        let (enter, parts) = bounded(LINE);
         Self {
             destination: Arc::clone(destination),
-            enter,
-            parts,
-            overflow: VecDeque::new(),
+            line: Arc::default(),
             bulk: VecDeque::new(),
             sessions: 0,
             since: Instant::now(),
@@ -383,7 +400,7 @@ impl Line {
     }
 
     fn backlog(&self) -> usize {
-        self.parts.len() + self.overflow.len() + self.bulk.len()
+        self.line.len() + self.bulk.len()
     }
 
     /// Parts that have left the line since the last look.
@@ -398,15 +415,14 @@ impl Line {
         let mut all = self.take_all();
         let cut = all.split_off(keep.min(all.len()));
         self.entered = self.entered.saturating_sub(cut.len() as u64);
-        for part in all {
-            self.stand(part);
-        }
+        all.into_iter().for_each(|part| self.line.push(part));
         cut
     }
 
     fn take_all(&mut self) -> Vec<Part> {
-        let all = self.parts.try_iter().chain(self.overflow.drain(..));
-        all.chain(self.bulk.drain(..)).collect()
+        let mut all = self.line.take_all();
+        all.extend(self.bulk.drain(..));
+        all
     }
 
     fn push(&mut self, part: Part, is_bulk: bool) {
@@ -415,41 +431,23 @@ impl Line {
             self.bulk.push_back(part);
             self.refill();
         } else {
-            self.stand(part);
-        }
-    }
-
-    fn stand(&mut self, part: Part) {
-        if !self.overflow.is_empty() {
-            return self.overflow.push_back(part);
-        }
-        if let Err(TrySendError::Full(part) | TrySendError::Disconnected(part)) = self.enter.try_send(part) {
-            self.overflow.push_back(part);
+            self.line.push(part);
         }
     }
 
     fn refill(&mut self) {
-        while let Some(part) = self.overflow.pop_front() {
-            if let Err(TrySendError::Full(part) | TrySendError::Disconnected(part)) =
-                self.enter.try_send(part)
-            {
-                self.overflow.push_front(part);
-                return;
-            }
-        }
-        while self.parts.len() < BULK_LINE {
+        while self.line.len() < BULK_LINE {
             let Some(part) = self.bulk.pop_front() else { return };
-            self.stand(part);
+            self.line.push(part);
         }
     }
 
     /// Where others always fill the line, a bulk message gets on all the same, a part at each tick.
-    fn refill_at_tick(&mut self) {
+    fn tick(&mut self) {
         self.refill();
-        if self.overflow.is_empty()
-            && let Some(part) = self.bulk.pop_front()
-        {
-            self.stand(part);
+        if let Some(part) = self.bulk.pop_front() {
+            self.line.push(part);
         }
+        self.line.tick();
     }
 }

@@ -24,7 +24,9 @@ use std::time::{Duration, Instant};
 use tracing::error;
 
 /// Files looked at together; the first of them are on their way while the next are read.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
+/// So many of them are looked at by one thread in one go.
+const PIECE: usize = 32;
 /// How long the first listing waits for heart's first look at other nodes.
 const FIRST_VERDICT: Duration = Duration::from_secs(1);
 /// A listing may take this share of the time: the next one waits so many times as long as the last one took.
@@ -298,7 +300,9 @@ impl Intake<'_> {
         let look = |glance: &Glance| look_unharmed(&looker, glance);
         let looks: Vec<Look> = match glances.as_slice() {
             [one] => vec![look(one)],
-            many => self.pool.install(|| many.par_iter().map(look).collect()),
+            many => self
+                .pool
+                .install(|| many.par_iter().with_min_len(PIECE).map(look).collect()),
         };
         self.was_looked_at(glances.into_iter().zip(looks).collect());
     }

@@ -1,7 +1,8 @@
 //! A message in hand: its claim, its bytes, what it says, and the record of what became of it.
 
 use super::shared::{Settings, Shared, lock};
-use crate::clock::Millis;
+use super::tell;
+use crate::clock::{self, Millis};
 use crate::mail::id::Ulid;
 use crate::mail::{MessageId, Outcome, ReadAt};
 use crate::mailroot::hanging::asking;
@@ -63,6 +64,8 @@ pub struct JobState {
     pub version: u64,
     /// Recipients tried in this attempt and by which means.
     pub tried: Vec<(usize, Means)>,
+    /// It was taken from Pickup just now: LTR begins with that.
+    pub taken: Option<Taken>,
     /// Lines for LTR and RTR, not yet written.
     pub ltr: String,
     /// See `ltr`.
@@ -85,6 +88,24 @@ pub struct JobState {
     pub reports: Vec<Arc<Job>>,
     /// Not to be taken up again before this time: its destination is slow and others need the room.
     pub parked: Millis,
+}
+
+/// How a message came here.
+pub struct Taken {
+    /// When.
+    pub at: Millis,
+    /// Why we think that it was whole.
+    pub evidence: &'static str,
+}
+
+impl JobState {
+    /// Puts the first lines into LTR, of what was taken from Pickup. Most messages leave none, so they are made late.
+    pub fn open_ltr(&mut self, submission: &Submission) {
+        if let Some(taken) = self.taken.take() {
+            let lines = tell::first_lines(&taken, &self.record, submission);
+            self.ltr.insert_str(0, &lines);
+        }
+    }
 }
 
 /// The recipients of one message that go the same way.
@@ -269,6 +290,7 @@ impl Job {
                 },
                 version: 1,
                 tried: Vec::new(),
+                taken: None,
                 ltr: String::new(),
                 rtr: String::new(),
                 has_remains,
@@ -302,11 +324,10 @@ impl Job {
             .unwrap_or_else(stamped)
     }
 
-    /// A line for LTR.
-    pub fn note_local(&self, line: &str) {
-        let mut state = lock(&self.state);
-        state.ltr.push_str(line);
-        state.ltr.push('\n');
+    /// It was taken from Pickup just now.
+    pub fn note_taken(&self, evidence: &'static str) {
+        let at = clock::now();
+        lock(&self.state).taken = Some(Taken { at, evidence });
     }
 }
 

@@ -163,7 +163,12 @@ fn judge_writer(looker: &Looker<'_>, glance: &Glance, candidate: &Candidate) -> 
     }
 }
 
-fn read_and_claim(looker: &Looker<'_>, glance: &Glance, candidate: Candidate, evidence: &str) -> Look {
+fn read_and_claim(
+    looker: &Looker<'_>,
+    glance: &Glance,
+    candidate: Candidate,
+    evidence: &'static str,
+) -> Look {
     let (shared, settings) = (looker.shared, looker.settings);
     let grace = settings.config.pickup.incomplete_grace;
     let print = Why::print(&candidate.meta);
@@ -277,7 +282,7 @@ fn settle_claim(
     candidate: &Candidate,
     id: MessageId,
     whole: Whole,
-    evidence: &str,
+    evidence: &'static str,
 ) -> Look {
     let Whole {
         source,
@@ -304,7 +309,6 @@ fn settle_claim(
     let name = shown(&glance.name);
     match submission {
         Ok(submission) => {
-            let first_lines = tell::first_lines(id, &name, evidence, &submission);
             let material = Material {
                 id,
                 file: name,
@@ -317,7 +321,7 @@ fn settle_claim(
             };
             let job = Job::new(shared, settings, material);
             tell::taken(&job, &job.submission, evidence, candidate.meta.len());
-            job.note_local(first_lines.trim_end());
+            job.note_taken(evidence);
             Look::Taken(job)
         }
         Err(malformed) => {

@@ -18,14 +18,14 @@
 //! dns        in `dns`, the only async
 //! ```
 //!
-//! # Channels (all crossbeam)
+//! # Channels (crossbeam)
 //!
 //! | from → to | bound | when full |
 //! |---|---|---|
 //! | watch → intake | 1, no data | dropped: one wake-up is as good as many |
 //! | intake, keeper, session, desk → dispatch (`Event`) | 1024 | the sender waits; dispatch never waits for anyone |
-//! | dispatch → sessions of a destination (line) | [`dispatch::LINE`] | the rest waits in dispatch's own overflow |
-//! | dispatch → desk | [`dispatch::LINE`] | the same |
+//! | dispatch → sessions of a destination ([`line`], no crossbeam: it chooses whom it wakes) | [`MAX_IN_HAND`] | – |
+//! | dispatch → desk | [`dispatch::LINE`] | the rest waits in dispatch's own overflow |
 //! | settle → keeper (released messages) | 4096 | dropped: the next scan finds the file |
 //! | settle → flush | 1, no data | dropped |
 //!
@@ -34,6 +34,7 @@
 
 pub mod admit;
 pub mod aside;
+mod attempt;
 pub mod burial;
 pub mod desk;
 pub mod dispatch;
@@ -43,8 +44,10 @@ pub mod intake;
 pub mod job;
 pub mod keeper;
 pub mod lane;
+pub mod line;
 pub mod listing;
 pub mod look;
+pub mod order;
 pub mod orphans;
 pub mod plan;
 pub mod quota;

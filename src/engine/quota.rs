@@ -93,11 +93,15 @@ impl Turns {
         self.0.store(places, Ordering::Relaxed);
     }
 
+    /// Whether a session that began then is asked for its place.
+    pub fn is_asked(&self, begun: Instant) -> bool {
+        self.0.load(Ordering::Relaxed) > 0 && begun.elapsed() >= TURN
+    }
+
     /// Whether a session that began then gives its place to one of them.
     pub fn is_over(&self, begun: Instant) -> bool {
         let one_less = |places: usize| places.checked_sub(1);
-        self.0.load(Ordering::Relaxed) > 0
-            && begun.elapsed() >= TURN
+        self.is_asked(begun)
             && self
                 .0
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)

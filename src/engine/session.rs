@@ -1,57 +1,52 @@
 //! One connection at a time to the hosts of one destination: takes parts from its line while there are any, sends
 //! them, settles them.
 //!
+//! Where a host offers PIPELINING, several short messages are under way at once ([`Sender::serve_line`]); the first of a
+//! connection, a long one, and one with which something went wrong go alone ([`Sender::serve`]).
+//!
 //! Threads: session-n, bounded per destination and in all (dispatch). Not here: the protocol (smtp), where a
 //! destination's hosts are (route), what follows from outcomes (settle).
 
+use super::attempt::{Link, Progress, Sender};
 use super::desk::crashed;
 use super::dispatch::Event;
 use super::job::{Means, Part, Settled};
-use super::shared::{Settings, Shared, lock};
-use super::{settle, tell};
-use crate::clock;
-use crate::mail::{Address, EnhancedStatus, Outcome, Recipient, Verdict};
-use crate::queue::env;
-use crate::route::{self, Destination, HostAddress};
-use crate::smtp::content::{Abilities, Content};
-use crate::smtp::{self, Peer, RefusedKind, Session, Transaction};
-use crossbeam_channel::{Receiver, select};
+use super::line::Line;
+use super::order::Order;
+use super::settle;
+use super::shared::{Settings, Shared};
+use crate::mail::{EnhancedStatus, Outcome, Verdict};
+use crate::route::Destination;
+use crate::smtp::Launch;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A connection with nothing to send is kept this long.
 const IDLE: Duration = Duration::from_secs(5);
-/// The conversation broke: closed, or no reply in time.
-const BROKEN: EnhancedStatus = EnhancedStatus::new(4, 4, 2);
+/// So many parts in one go; then it is looked whether others want the place, or the settings are new.
+const ROUND: usize = 256;
 
 /// Serves the line of `to` until it is empty for a while, the destination fails, others want the place, or the end
 /// comes.
-pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, parts: &Receiver<Part>) {
-    let _ended = Ended { shared, to };
-    let begun = Instant::now();
+pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, line: &Line<Part>) {
+    let _ended = Ended { shared, to, line };
     let mut sender = Sender {
         shared,
         to,
+        begun: Instant::now(),
         link: None,
         hosts: Vec::new(),
         resolved: false,
         reached: false,
     };
-    loop {
-        let part = select! {
-            recv(parts) -> part => match part {
-                Ok(part) => part,
-                Err(_) => break,
-            },
-            recv(shared.stop.signal()) -> _ => break,
-            default(IDLE) => break,
-        };
+    while let Some(part) = line.next(IDLE) {
         if shared.stop.is_set() {
             settle::give_back(shared, &part.job);
             break;
         }
-        if !sender.serve(&part) || shared.turns.is_over(begun) {
+        if !sender.serve_line(part, line) || shared.turns.is_over(sender.begun) {
             break;
         }
     }
@@ -62,76 +57,175 @@ pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, parts: &Receiver<Part>) 
 struct Ended<'a> {
     shared: &'a Arc<Shared>,
     to: &'a Arc<Destination>,
+    line: &'a Line<Part>,
 }
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
+        self.line.leave();
         let _ = self.shared.events.send(Event::SessionEnded(Arc::clone(self.to)));
     }
 }
 
-struct Sender<'a> {
-    shared: &'a Arc<Shared>,
-    to: &'a Arc<Destination>,
-    link: Option<Link>,
-    hosts: Vec<HostAddress>,
-    resolved: bool,
-    /// Dispatch knows that this destination is reached.
-    reached: bool,
+/// A part under way.
+struct Aboard {
+    part: Part,
+    progress: Progress,
 }
 
-/// An open connection.
-struct Link {
-    session: Session,
-    /// Which of the hosts.
-    host: usize,
-    shown: String,
-    messages: usize,
-}
-
-/// What one part has come to so far.
-struct Progress {
-    /// Index, and what the last host said of it.
-    pending: Vec<(usize, Option<Outcome>)>,
-    /// What holds for all that are pending and of whom no host spoke.
-    last: Option<Outcome>,
-    outcomes: Vec<(usize, Outcome)>,
-    offered_dsn: bool,
-    text: String,
-    notes: String,
-    connected: bool,
-    /// A host greeted us under our own name: what comes after it in the list is behind us.
-    looped: bool,
-    /// The host has the whole content and has not said what it does with it: at another host it might be a second
-    /// copy, so this attempt ends.
-    uncertain: bool,
+/// What became of a launch.
+enum Launched {
+    UnderWay(Aboard),
+    /// It has to wait, or to go alone.
+    NotNow(Part),
+    /// It could not go at all.
+    Settled,
 }
 
 impl Sender<'_> {
-    /// Sends one part and settles it; `false` when the destination cannot be reached.
-    fn serve(&mut self, part: &Part) -> bool {
+    /// Sends this part and those that stand behind it, several at a time where the host likes that; `false` when the
+    /// destination cannot be reached.
+    fn serve_line(&mut self, part: Part, line: &Line<Part>) -> bool {
         let settings = self.shared.settings();
-        let mut progress = Progress {
-            pending: part.recipients.iter().map(|&index| (index, None)).collect(),
-            last: None,
-            outcomes: Vec::with_capacity(part.recipients.len()),
-            offered_dsn: true,
-            text: String::new(),
-            notes: String::new(),
-            connected: false,
-            looped: false,
-            uncertain: false,
+        let mut next = Some(part);
+        let mut aboard: VecDeque<Aboard> = VecDeque::new();
+        let mut again: Vec<Aboard> = Vec::new();
+        let mut round = 0;
+        loop {
+            while let Some(part) = next.take().or_else(|| {
+                let goes_on = round < ROUND && again.is_empty();
+                goes_on.then(|| self.another(line, aboard.len())).flatten()
+            }) {
+                match self.launch(part, &settings) {
+                    Launched::UnderWay(one) => {
+                        aboard.push_back(one);
+                        round += 1;
+                    }
+                    Launched::NotNow(part) => {
+                        next = Some(part);
+                        break;
+                    }
+                    Launched::Settled => {}
+                }
+            }
+            let Some(mut one) = aboard.pop_front() else {
+                break;
+            };
+            if self.land(&mut one, &settings) {
+                again.push(one);
+            } else {
+                self.settle(&one.part, one.progress);
+            }
+        }
+        let worn = settings.config.messages.max_per_connection;
+        let is_worn = |link: &Link| !link.session.in_step() || (worn > 0 && link.messages >= worn);
+        if self.link.as_ref().is_some_and(is_worn) {
+            self.hang_up();
+        }
+        let alone = next.map(|part| Aboard {
+            progress: Progress::of(&part),
+            part,
+        });
+        let mut reachable = true;
+        for one in again.into_iter().chain(alone) {
+            reachable &= self.serve(&one.part, one.progress, &settings);
+        }
+        reachable
+    }
+
+    /// A further part from the line, while others are under way.
+    fn another(&self, line: &Line<Part>, aboard: usize) -> Option<Part> {
+        let window = self.link.as_ref().map_or(0, |link| link.window);
+        let goes_on = aboard > 0 && aboard < window && !self.shared.stop.is_set();
+        let goes_on = goes_on && !self.shared.turns.is_asked(self.begun);
+        goes_on.then(|| line.try_next()).flatten()
+    }
+
+    /// Puts a part behind those under way, if it can have company.
+    fn launch(&mut self, part: Part, settings: &Settings) -> Launched {
+        let worn = settings.config.messages.max_per_connection;
+        let Some(link) = self.link.as_mut() else {
+            return Launched::NotNow(part);
         };
-        let attempt = AssertUnwindSafe(|| self.attempt(part, &settings, &mut progress));
+        let is_worn = worn > 0 && link.messages >= worn;
+        if link.window < 2 || !self.resolved || is_worn || !link.session.has_room(link.window) {
+            return Launched::NotNow(part);
+        }
+        let mut progress = Progress::of(&part);
+        progress.connected = true;
+        let window = link.window;
+        let launch = AssertUnwindSafe(|| {
+            let order = Order::of(self.shared, &part, &progress.pending, settings)?;
+            let can = link.session.abilities();
+            order.send(self.shared, &part, can, |tx, content| {
+                link.session.launch(tx, content, window)
+            })
+        });
+        let launched = catch_unwind(launch).unwrap_or_else(|panic| {
+            let words = crashed(&part.job, &*panic);
+            Err(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words))
+        });
+        match launched {
+            Ok(Launch::UnderWay) => {
+                link.messages += 1;
+                Launched::UnderWay(Aboard { part, progress })
+            }
+            Ok(Launch::Full | Launch::Alone) => Launched::NotNow(part),
+            Err(outcome) => {
+                progress.last = Some(outcome);
+                self.settle(&part, progress);
+                Launched::Settled
+            }
+        }
+    }
+
+    /// Waits for what becomes of the oldest part under way; `true`: it has to go on, alone.
+    fn land(&mut self, one: &mut Aboard, settings: &Settings) -> bool {
+        let link = self.link.as_mut();
+        let landed = link.and_then(|link| {
+            let landed = catch_unwind(AssertUnwindSafe(|| link.session.land()));
+            landed.ok().flatten()
+        });
+        let Some(sent) = landed else {
+            // Our own mistake, or what it leaves: nobody knows what the host has.
+            self.link = None;
+            let words =
+                "an internal error of mailroot; it may have been accepted, so a second copy is possible";
+            one.progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words));
+            return false;
+        };
+        if let Some(link) = self.link.as_mut() {
+            let most = settings.config.delivery.max_in_flight;
+            link.window = (link.window * 2).min(most);
+            if link.session.wants_lock_step() {
+                link.window = 1;
+                self.shared.note_lock_step(&self.to.key);
+            }
+        }
+        let again = self.digest(&one.part, &mut one.progress, sent);
+        if one.progress.pending.is_empty() || one.progress.uncertain {
+            return false;
+        }
+        one.progress.asked = self.link.as_ref().map(|link| link.host).filter(|_| !again);
+        again || self.hosts.len() > 1
+    }
+
+    /// Sends one part alone and settles it; `false` when the destination cannot be reached.
+    fn serve(&mut self, part: &Part, mut progress: Progress, settings: &Settings) -> bool {
+        let attempt = AssertUnwindSafe(|| self.attempt(part, settings, &mut progress));
         if let Err(panic) = catch_unwind(attempt) {
             self.link = None; // its state is unknown
             let words = crashed(&part.job, &*panic);
             progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words));
             progress.connected = true;
         }
+        self.settle(part, progress)
+    }
+
+    /// What became of it, for good or for this attempt; `false` when the destination cannot be reached.
+    fn settle(&self, part: &Part, mut progress: Progress) -> bool {
         let last = progress
             .last
-            .clone()
             .unwrap_or_else(|| Outcome::deferred(EnhancedStatus::new(4, 4, 1), "no host could be tried"));
         for (index, said) in progress.pending.drain(..) {
             progress
@@ -158,312 +252,4 @@ impl Sender<'_> {
         }
         reachable
     }
-
-    /// Tries the hosts in turn until no recipient is pending.
-    fn attempt(&mut self, part: &Part, settings: &Settings, progress: &mut Progress) {
-        if let Err(outcome) = self.resolve(settings, progress) {
-            progress.last = Some(outcome);
-            return;
-        }
-        let first = self.link.as_ref().map_or(0, |link| link.host);
-        let mut refused_by: Option<String> = None;
-        // From the host of a kept connection on; those before it are asked when it has nothing good to say.
-        for host in (first..self.hosts.len()).chain(0..first) {
-            let name = self.hosts.get(host).map(|h| h.name.clone());
-            // Another address of a host that has answered would say the same.
-            if refused_by.is_some() && refused_by == name {
-                continue;
-            }
-            if !self.connect(host, settings, progress, part) {
-                if progress
-                    .last
-                    .as_ref()
-                    .is_some_and(|outcome| outcome.verdict == Verdict::Failed)
-                {
-                    return; // a loop: the other hosts are behind us
-                }
-                if progress.looped {
-                    return;
-                }
-                continue;
-            }
-            progress.connected = true;
-            self.transact_all(host, part, settings, progress);
-            if progress.pending.is_empty() || progress.uncertain {
-                break;
-            }
-            refused_by = name;
-        }
-        if self.hosts.len() > 1 && !progress.pending.is_empty() {
-            self.hang_up(); // the next message begins with the preferred host again
-        }
-    }
-
-    fn resolve(&mut self, settings: &Settings, progress: &mut Progress) -> Result<(), Outcome> {
-        if self.link.is_some() && self.resolved {
-            return Ok(());
-        }
-        let result = route::hosts(self.to, &settings.dns, &settings.config.server.hostname);
-        let (found, notes) = match result {
-            Ok(found) => (Ok(found.list), found.notes),
-            Err((outcome, notes)) => (Err(outcome), notes),
-        };
-        progress.notes = format!(
-            "{} route: {} ({})\n",
-            env::time(clock::now()),
-            self.to.key,
-            self.to.rule
-        );
-        for note in notes {
-            progress.notes.push_str(&format!("  {note}\n"));
-        }
-        self.hosts = found?;
-        self.resolved = true;
-        Ok(())
-    }
-
-    /// Makes sure that the link is to this host; `false` when it cannot be opened.
-    fn connect(&mut self, host: usize, settings: &Settings, progress: &mut Progress, part: &Part) -> bool {
-        if self.link.as_ref().is_some_and(|link| link.host == host) {
-            return true;
-        }
-        self.record_so_far(part, progress);
-        self.hang_up();
-        let Some(address) = self.hosts.get(host) else {
-            return false;
-        };
-        let delivery = &settings.config.delivery;
-        let hostname = &settings.config.server.hostname;
-        let peer = Peer {
-            name: address.name.clone(),
-            address: address.address,
-            helo_name: hostname.clone(),
-            helo_only: self.to.helo_only,
-            tls: self.to.tls,
-            implicit_tls: self.to.implicit_tls_at(address),
-            auth: self.to.auth_at(address).cloned(),
-            allow_plaintext_auth: delivery.allow_plaintext_auth,
-            connect_timeout: delivery.connect_timeout,
-            timeout: delivery.timeout,
-            own_name: address.from_mx.then(|| hostname.clone()),
-        };
-        match smtp::connect(&peer, &settings.tls) {
-            Ok(session) => {
-                let shown = peer.shown();
-                self.link = Some(Link {
-                    session,
-                    host,
-                    shown,
-                    messages: 0,
-                });
-                true
-            }
-            Err(refused) => {
-                let node = self.shared.spool.node();
-                let said = refused.dialogue.contains(&refused.outcome.text);
-                let why = if said {
-                    String::new()
-                } else {
-                    format!("* {}\n", refused.outcome.text)
-                };
-                let dialogue = format!("{}{why}", refused.dialogue);
-                let text = tell::remote_attempt(
-                    &part.job,
-                    &node,
-                    &peer.shown(),
-                    &self.to.rule,
-                    "no session",
-                    &dialogue,
-                    &Settled::default(),
-                );
-                progress.text.push_str(&text);
-                // A host that speaks is there: only its line is of no use at present.
-                let loops = refused.kind == RefusedKind::Loop;
-                if loops && progress.last.is_some() {
-                    // A better host is only down: we are its backup, and wait for it (RFC 5321 §5.1).
-                    progress.looped = true;
-                    return false;
-                }
-                if loops || progress.last.is_none() || refused.kind != RefusedKind::Unreachable {
-                    progress.last = Some(refused.outcome);
-                }
-                false
-            }
-        }
-    }
-
-    /// Transactions at one host, as long as they get on: a host may take only some recipients at a time, and a kept
-    /// connection may turn out to be closed, which is no word of the host about the message.
-    fn transact_all(&mut self, host: usize, part: &Part, settings: &Settings, progress: &mut Progress) {
-        let mut reconnected = false;
-        while !progress.pending.is_empty() {
-            let before = progress.pending.len();
-            let again = self.transact(part, settings, progress);
-            if !again || progress.pending.is_empty() {
-                return;
-            }
-            if self.link.is_none() {
-                if std::mem::replace(&mut reconnected, true) || !self.connect(host, settings, progress, part)
-                {
-                    return;
-                }
-            } else if progress.pending.len() == before {
-                return; // a host that takes nobody
-            }
-        }
-    }
-
-    /// One transaction for the pending recipients; `true` when a further one at this host makes sense.
-    fn transact(&mut self, part: &Part, settings: &Settings, progress: &mut Progress) -> bool {
-        self.record_so_far(part, progress);
-        let Some(link) = self.link.as_mut() else {
-            return false;
-        };
-        let job = &part.job;
-        if let Err(outcome) = settle::may_send(self.shared, part) {
-            progress.last = Some(outcome);
-            return false;
-        }
-        let (sender, ret, envid, recipients) = {
-            let record = &lock(&job.state).record;
-            let recipients: Vec<Recipient> = progress
-                .pending
-                .iter()
-                .filter_map(|(index, _)| record.recipients.get(*index))
-                .map(|entry| entry.recipient.clone())
-                .collect();
-            (
-                record.sender.clone(),
-                record.ret,
-                record.envid.clone(),
-                recipients,
-            )
-        };
-        let sender = masqueraded(settings, sender);
-        let offers = link.session.offers();
-        let layout = &job.submission.layout;
-        let can = Abilities {
-            eight_bit: offers.eight_bit,
-            utf8_headers: offers.smtputf8,
-            max_line: 998,
-        };
-        let offered_dsn = offers.dsn;
-        let content = match Content::plan(&job.source, layout, &job.stamps, can) {
-            Ok(content) => content,
-            Err(error) => {
-                let words = format!("the message cannot be read: {error}");
-                progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words));
-                return false;
-            }
-        };
-        let borrowed: Vec<&Recipient> = recipients.iter().collect();
-        let shared = self.shared;
-        let before_record = || {
-            let _ = settle::before_record(shared, job); // what cannot be done now is asked again with the record
-        };
-        let may_be_recorded = borrowed.len() > 1 || settle::will_be_recorded(part);
-        let before_partial = may_be_recorded.then_some(&before_record as &dyn Fn());
-        let transaction = Transaction {
-            sender: sender.as_ref(),
-            ret,
-            envid: envid.as_deref(),
-            utf8: layout.eight_bit_header,
-            recipients: &borrowed,
-            before_partial,
-        };
-        let reused = link.messages > 0;
-        let sent = link.session.send(&transaction, &content);
-        link.messages += 1;
-        progress.offered_dsn &= offered_dsn;
-        progress.uncertain = sent.uncertain;
-
-        let asked = std::mem::take(&mut progress.pending);
-        let outcomes = Vec::with_capacity(asked.len());
-        let mut settled = Settled {
-            outcomes,
-            offered_dsn,
-            ..Settled::default()
-        };
-        for ((index, _), outcome) in asked.into_iter().zip(sent.outcomes) {
-            if outcome.verdict == Verdict::Deferred {
-                progress.pending.push((index, Some(outcome.clone())));
-            }
-            settled.outcomes.push((index, outcome));
-        }
-        let all_delivered = settled
-            .outcomes
-            .iter()
-            .all(|(_, outcome)| outcome.verdict == Verdict::Delivered);
-        if !all_delivered || job.parts_left.load(std::sync::atomic::Ordering::Relaxed) > 1 {
-            let opening = if reused {
-                "* connection reused\n"
-            } else {
-                link.session.opening()
-            };
-            let dialogue = format!("{opening}{}", sent.dialogue);
-            let tls = link.session.tls_facts().unwrap_or("not encrypted");
-            let node = self.shared.spool.node();
-            let text = tell::remote_attempt(job, &node, &link.shown, &self.to.rule, tls, &dialogue, &settled);
-            progress.text.push_str(&text);
-        }
-        settled
-            .outcomes
-            .retain(|(_, outcome)| outcome.verdict != Verdict::Deferred);
-        progress.outcomes.append(&mut settled.outcomes);
-        let again = !sent.left_over.is_empty();
-        self.tell_dispatch(&progress.pending, again);
-        let Some(link) = self.link.as_mut() else {
-            return false;
-        };
-        let worn = settings.config.messages.max_per_connection;
-        if !link.session.in_step() || (worn > 0 && link.messages >= worn && !again) {
-            self.hang_up();
-        }
-        again
-    }
-
-    /// What the transactions before have settled for good goes on record.
-    fn record_so_far(&self, part: &Part, progress: &mut Progress) {
-        if !progress.outcomes.is_empty() {
-            let settled = Settled {
-                outcomes: std::mem::take(&mut progress.outcomes),
-                offered_dsn: progress.offered_dsn,
-                ..Settled::default()
-            };
-            settle::part_so_far(self.shared, &part.job, settled);
-        }
-    }
-
-    /// A host that is reached and then stalls or closes is as much trouble as one that is not reached. A kept
-    /// connection that was closed meanwhile is none: it is opened anew.
-    fn tell_dispatch(&mut self, pending: &[(usize, Option<Outcome>)], again: bool) {
-        let broke = pending.iter().filter_map(|(_, outcome)| outcome.as_ref());
-        let broke = broke
-            .filter(|outcome| outcome.status == BROKEN)
-            .find(|outcome| !outcome.remote);
-        if let Some(outcome) = broke.filter(|_| !again) {
-            self.reached = false;
-            let event = Event::Broke(Arc::clone(self.to), outcome.clone());
-            let _ = self.shared.events.send(event);
-        } else if !self.reached && self.link.as_ref().is_some_and(|link| link.session.in_step()) {
-            self.reached = true;
-            let _ = self.shared.events.send(Event::Reached(Arc::clone(self.to)));
-        }
-    }
-
-    fn hang_up(&mut self) {
-        if let Some(link) = self.link.take() {
-            link.session.quit();
-        }
-    }
-}
-
-/// `delivery.masquerade_domain` replaces a local domain in MAIL FROM.
-fn masqueraded(settings: &Settings, sender: Option<Address>) -> Option<Address> {
-    let domain = &settings.config.delivery.masquerade_domain;
-    let sender = sender?;
-    if domain.is_empty() || !settings.routes.is_local(&sender) {
-        return Some(sender);
-    }
-    Some(sender.at_domain(domain).unwrap_or(sender))
 }

@@ -352,25 +352,28 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
 
 /// The message is done: at the instant of the unlink.
 fn go(shared: &Shared, job: &Job) -> Result<(), Halt> {
-    match step(shared, job, || remove(shared, job)) {
+    // Whether it is ours to remove, the removal itself says.
+    match beating(shared, job).and_then(|()| tried(shared, || remove(shared, job))) {
         Err(Halt::Trouble(why)) => {
             // It would be sent again at the next start: the record says that it must not.
             save(shared, job)?;
             Err(Halt::Trouble(why))
         }
-        other => other,
+        Ok(false) => Err(Halt::Lost),
+        other => other.map(|_| ()),
     }
 }
 
-/// No other part may be putting a record while the file goes: it would come after it and stay.
-fn remove(shared: &Shared, job: &Job) -> DiskResult<()> {
+/// No other part may be putting a record while the file goes: it would come after it and stay. `false`: it is not ours
+/// any more.
+fn remove(shared: &Shared, job: &Job) -> DiskResult<bool> {
     let mut saved = lock(&job.saved);
     let ours = shared.spool.remove(job.id)?;
     saved.ended = true;
     if ours {
         shared.note_removed(job.id, lock(&job.state).has_remains);
     }
-    Ok(())
+    Ok(ours)
 }
 
 /// Arrow 2: puts ENV when the record has changed since it was last put.
@@ -416,6 +419,7 @@ fn make_durable(shared: &Shared, job: &Job) -> Result<(), Halt> {
 fn write_transcripts(shared: &Shared, job: &Job) {
     let (ltr, rtr) = {
         let mut state = lock(&job.state);
+        state.open_ltr(&job.submission);
         if state.ltr.is_empty() && state.rtr.is_empty() {
             return; // written before a release that could not be done
         }
@@ -439,6 +443,10 @@ fn write_transcripts(shared: &Shared, job: &Job) {
 /// One step on the disk, behind the fence.
 pub fn step<T>(shared: &Shared, job: &Job, work: impl FnOnce() -> DiskResult<T>) -> Result<T, Halt> {
     fence(shared, job)?;
+    tried(shared, work)
+}
+
+fn tried<T>(shared: &Shared, work: impl FnOnce() -> DiskResult<T>) -> Result<T, Halt> {
     work().map_err(|error| {
         shared.distrust(&error);
         Halt::Trouble(Some(error))
@@ -447,15 +455,21 @@ pub fn step<T>(shared: &Shared, job: &Job, work: impl FnOnce() -> DiskResult<T>)
 
 /// Whether the next step may be done.
 fn fence(shared: &Shared, job: &Job) -> Result<(), Halt> {
+    beating(shared, job)?;
+    match shared.spool.claim_state(job.id) {
+        ClaimState::Ours => Ok(()),
+        ClaimState::Gone => Err(Halt::Lost),
+        ClaimState::Unknown => Err(Halt::Trouble(None)),
+    }
+}
+
+/// The part of the fence that asks nobody: our heartbeat is fresh, and the claim was made in its time.
+fn beating(shared: &Shared, job: &Job) -> Result<(), Halt> {
     if shared.pulse.epoch() != job.epoch {
         return Err(Halt::Lost);
     }
     if !shared.pulse.is_fresh() {
         return Err(Halt::Trouble(None));
     }
-    match shared.spool.claim_state(job.id) {
-        ClaimState::Ours => Ok(()),
-        ClaimState::Gone => Err(Halt::Lost),
-        ClaimState::Unknown => Err(Halt::Trouble(None)),
-    }
+    Ok(())
 }

@@ -19,10 +19,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
-use tracing::debug;
+use tracing::{debug, info};
 
 /// After the death of a process files are claimed before they are read, for so long.
 const CAREFUL_FOR: Duration = Duration::from_secs(10);
+
+/// More destinations are not remembered for wanting one message after the other.
+const MOST_IN_LOCK_STEP: usize = 10_000;
 
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +127,8 @@ pub struct Shared {
     careful_until: Mutex<Option<Instant>>,
     /// The names that this process had before its present one.
     former_names: Mutex<HashSet<NodeName>>,
+    /// Destinations whose hosts want one message after the other, whatever they offer.
+    lock_step: Mutex<HashSet<String>>,
     stopping_since: Mutex<Option<Instant>>,
     badmailed: AtomicU64,
     settings: RwLock<Arc<Settings>>,
@@ -169,6 +174,7 @@ impl Shared {
             keeper_wake: bounded(1),
             careful_until: Mutex::default(),
             former_names: Mutex::default(),
+            lock_step: Mutex::default(),
             stopping_since: Mutex::default(),
             badmailed: AtomicU64::new(0),
             settings: RwLock::new(Arc::new(settings)),
@@ -249,6 +255,25 @@ impl Shared {
     /// Whether this process has, or had, this name.
     pub fn is_own_name(&self, name: &NodeName) -> bool {
         *name == self.spool.node() || lock(&self.former_names).contains(name)
+    }
+
+    /// Notes that the hosts of this destination do not get on with several messages under way.
+    pub fn note_lock_step(&self, destination: &str) {
+        let mut all = lock(&self.lock_step);
+        if all.len() >= MOST_IN_LOCK_STEP {
+            all.clear(); // they are found out once more
+        }
+        if all.insert(destination.to_owned()) {
+            info!(
+                destination,
+                "does not get on with several messages under way; it gets one after the other"
+            );
+        }
+    }
+
+    /// Whether that was noted.
+    pub fn wants_lock_step(&self, destination: &str) -> bool {
+        lock(&self.lock_step).contains(destination)
     }
 
     /// Notes that a process has died on this mailroot.

@@ -1,6 +1,6 @@
 //! The log lines. At info level exactly one when a message is taken and one when each recipient's fate is final.
 
-use super::job::{Job, Settled};
+use super::job::{Job, Settled, Taken};
 use super::shared::lock;
 use crate::clock;
 use crate::clock::Millis;
@@ -79,26 +79,28 @@ pub fn buried(id: MessageId, file: &str, rule: &str) {
 }
 
 /// What LTR says of a message when it is first taken: how it was judged complete, where each address comes from.
-pub fn first_lines(id: MessageId, file: &str, evidence: &str, submission: &Submission) -> String {
+pub fn first_lines(taken: &Taken, record: &Record, submission: &Submission) -> String {
     /// More recipients are counted, not listed.
     const LISTED: usize = 50;
     let mut text = format!(
-        "{} taken from Pickup as {id}, file {file}\n",
-        env::time(clock::now())
+        "{} taken from Pickup as {}, file {}\n",
+        env::time(taken.at),
+        record.id,
+        record.file
     );
-    let _ = writeln!(text, "  complete: {evidence}");
-    let sender = submission.envelope.sender.as_ref().map_or("", Address::as_str);
+    let _ = writeln!(text, "  complete: {}", taken.evidence);
+    let sender = record.sender.as_ref().map_or("", Address::as_str);
     let _ = writeln!(
         text,
         "  sender <{sender}> from {} (line {})",
         submission.sender_origin.field, submission.sender_origin.line
     );
-    let recipients = &submission.envelope.recipients;
-    for (recipient, origin) in recipients.iter().zip(&submission.recipient_origins).take(LISTED) {
+    let recipients = &record.recipients;
+    for (entry, origin) in recipients.iter().zip(&submission.recipient_origins).take(LISTED) {
         let _ = writeln!(
             text,
             "  recipient <{}> from {} (line {})",
-            recipient.address, origin.field, origin.line
+            entry.recipient.address, origin.field, origin.line
         );
     }
     if recipients.len() > LISTED {

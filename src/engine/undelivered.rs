@@ -269,7 +269,8 @@ fn compose(
 
 fn transcripts(shared: &Shared, job: &Job) -> (String, String) {
     let (mut ltr, mut rtr) = shared.spool.transcripts(job.id, TRANSCRIPT_SHOWN);
-    let state = lock(&job.state);
+    let mut state = lock(&job.state);
+    state.open_ltr(&job.submission);
     ltr.push_str(&state.ltr);
     rtr.push_str(&state.rtr);
     (ltr, rtr)

@@ -1,9 +1,12 @@
 //! A mailroot in a temporary folder, and the real program on it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use mailroot::practice::Host;
 
 use super::process::{self, Finished, Running};
 use super::{holds_within, tree};
@@ -175,4 +178,19 @@ pub fn message(from: &str, to: &[&str], subject: &str) -> String {
         "x-sender: <{from}>\n{receivers}From: <{from}>\nSubject: {subject}\nDate: Tue, 24 Nov 2026 10:00:00 +0000\n\
          Message-ID: <{subject}@app.example.test>\n\nThis is {subject}.\n"
     )
+}
+
+/// How often each message was answered for, by its subject.
+pub fn arrivals(host: &Host) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for accepted in host.accepted() {
+        let text = String::from_utf8_lossy(&accepted.content).into_owned();
+        let subject = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Subject: "))
+            .unwrap()
+            .to_owned();
+        *counts.entry(subject).or_insert(0) += 1;
+    }
+    counts
 }
