@@ -27,6 +27,10 @@ class Batch:
     from_the_start = False
     # Files that lie there at the end besides those that the letters tell of.
     stays = ()
+    # The default of delivery.max_in_flight, if the settings say nothing.
+    max_in_flight = 16
+    # Several must have come twice at once, somewhere: else it was not tried.
+    in_company = False
 
     def __init__(self, name):
         self.name = name
@@ -49,6 +53,19 @@ class Plain(Batch):
     def __init__(self, name, *letters, mode="drain", settings=""):
         super().__init__(name)
         self.letters, self.mode, self.settings = letters, mode, settings
+
+
+class Company(Plain):
+    """Small messages over one connection, several under way at once; a recipient in the middle is refused."""
+
+    max_in_flight = 4
+
+    def __init__(self, name, domain, chunking):
+        self.in_company = chunking  # after DATA the next content waits until this one is judged, and recorded
+        letters = [smtp(f"{name}-{n}", f"ok{n}@{domain}") for n in range(8)]
+        letters[4] = refused(f"{name}-4", f"no@{domain}")
+        settings = f"[delivery.]max_connections = 1\n[delivery.]max_in_flight = {self.max_in_flight}\n"
+        super().__init__(name, *letters, settings=settings)
 
 
 class Fresh(Plain):
@@ -272,6 +289,8 @@ BATCHES = [
             smtp("stopped-four", "so@there.test"), mode="run"),
     Plain("many", *(smtp(f"many-{n}", f"ok{n}@{('there', 'other', 'third')[n % 3]}.test") for n in range(9)),
           drop("many-a", "a@here.test"), drop("many-b", "b@here.test"), refused("many-c", "no@third.test")),
+    Company("company", "there.test", chunking=True),
+    Company("pipelined", "third.test", chunking=False),
 ]
 
 

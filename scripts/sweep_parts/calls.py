@@ -6,6 +6,8 @@ from dataclasses import dataclass
 NAMES = [(re.compile(r"^w\d+-\d+(?=/|$)"), "Pickup"), (re.compile(r"\.?[A-Z0-9-]+-[A-Z0-9]{4}\.\d+\.TMP"), "TMP"), (re.compile(r"[0-9A-Z]{26}(-\d+)?"), "ID"),
          (re.compile(r"[A-Z-]+-[A-Z0-9]{4}\b"), "NODE"), (re.compile(r"ID-[0-9A-F]{8}\.EML"), "ID-SET.EML")]
 
+ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
+
 
 @dataclass
 class Call:
@@ -70,17 +72,37 @@ def window(logs, copy, ulid):
 
 
 def after_content(calls, at, ulid):
-    """`at`: the call by which the end of the content left."""
+    """`at`: the call by which the end of the content left. Counted are the calls of its thread that belong to this
+    message, and apart from them those that belong to others on the same connection, which are settled in their turn."""
     thread = calls[at].thread
-    steps, last = 1, calls[at]
-    for call in calls[at + 1:]:
+    own, others, last = 1, 0, calls[at].call
+    later = [call for call in calls[at + 1:] if call.thread == thread or ulid in call.path]
+    for place, call in enumerate(later):
         if call.thread == thread and call.call != "connect":
-            steps, last = steps + 1, call
+            if belongs_to(later, place) in (ulid, ""):
+                own, last = own + 1, call.call
+            else:
+                others, last = others + 1, "other"
         done = call.result == 0 and call.killed != "b"
         recorded = call.call == "rename" and call.thread == thread and call.other.endswith(".ENV") and ulid in call.other
         removed = call.call == "unlink" and ulid in call.path and call.path.endswith(".EML")
         if done and (recorded or removed):
             return "AFTER-THE-RECORD"
-    if not any(call.killed for call in calls):
+    killed = where_it_ended(calls)
+    if not killed:
         return "WITHOUT-A-CRASH"
-    return f"{steps}:{last.call}:{last.killed or 'a'}"
+    return f"{own}:{last}:{killed.killed if killed.thread == thread else 'a'}:{others}"
+
+
+def belongs_to(calls, place):
+    """The ULID of the message that a call of a session is about; empty when that cannot be said. What bears no name (a
+    reply, a file that is about to be renamed) is about the next one that does; the sync of a folder about the last."""
+    call = calls[place]
+    if call.call == "send":
+        return "another"  # the content of the one that is asked for has left
+    synced = call.call == "fsync" and not re.search(r"\.[A-Z]{3}$", call.path)
+    for other in reversed(calls[:place]) if synced else calls[place:]:
+        found = ULID.search(other.other) or ULID.search(other.path)
+        if found and other.thread == call.thread:
+            return found.group(0)
+    return ""

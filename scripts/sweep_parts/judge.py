@@ -24,6 +24,8 @@ class Verdict:
     # (item, copies, where the engine was killed in its window)
     twice: list = field(default_factory=list)
     forbidden: list = field(default_factory=list)
+    # The most messages of one connection that came twice because it ended.
+    at_once: int = 0
     # Records and transcripts without a message: they wait for ten minutes (contract §3).
     waits: list = field(default_factory=list)
 
@@ -58,6 +60,7 @@ def judge(played):
             verdict.twice_here.append(f"{item} ({found[item]} times)")
         elif found[item] > count:
             twice(verdict, played, item, by_host[item])
+    at_once(verdict, place.batch, wanted, by_host)
     verdict.wrong += [str(item) for item in found if item not in wanted]
     return verdict
 
@@ -70,6 +73,20 @@ def twice(verdict, played, item, taken):
         verdict.forbidden.append(f"{item}: {len(taken)} times, {', '.join(steps[:5])}")
     if len({ulid for _, ulid in taken}) > 1:
         verdict.forbidden.append(f"{item}: under different names")
+
+
+def at_once(verdict, batch, wanted, by_host):
+    """No more messages may come twice from one connection than can have been under way there."""
+    under_way = defaultdict(set)
+    most = {}
+    for item in wanted:
+        for copy, ulid in by_host[item][:-1]:
+            under_way[copy.port].add(ulid)
+            most[copy.port] = batch.max_in_flight if copy.chunking else 1  # after DATA the next one waits for its own reply
+    for port, ulids in under_way.items():
+        verdict.at_once = max(verdict.at_once, len(ulids))
+        if len(ulids) > most[port]:
+            verdict.forbidden.append(f"{len(ulids)} messages of one connection came twice, {most[port]} can have been under way")
 
 
 def copies(place, letters, verdict):

@@ -44,6 +44,7 @@ class Done:
     calls: list = field(default_factory=list)
     kept: str = ""
     lists: dict = field(default_factory=dict)
+    at_once: int = 0
 
 
 class Pool:
@@ -106,7 +107,8 @@ def work(number, tasks, results, tools, folder, kept):
 def one(place, task, folder, kept):
     played = play(place, task.kills, task.recovery, task.control)
     verdict = judge(played)
-    done = Done(task, played.killed, verdict.hit, verdict.faults, verdict.twice, verdict.waits, played.seconds)
+    done = Done(task, played.killed, verdict.hit, verdict.faults, verdict.twice, verdict.waits, played.seconds,
+                at_once=verdict.at_once)
     done.lists = {kind: bool(getattr(verdict, kind)) for kind in
                   ("lost", "damaged", "wrong", "stuck", "left", "twice_here", "forbidden", "waits", "twice")}
     if task.measure:

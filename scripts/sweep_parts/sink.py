@@ -27,6 +27,7 @@ class Accepted:
     sender: str
     recipients: list
     content: bytes
+    chunking: bool
 
 
 class Sink:
@@ -144,7 +145,7 @@ class Talk:
         if verb == "EHLO":
             words = ["sink.test", *OFFERS[self.host]]
             self.say("\r\n".join(f"250{' ' if word is words[-1] else '-'}{word}" for word in words))
-        elif verb == "MAIL":
+        elif verb in ("MAIL", "RSET"):
             self.sender, self.recipients, self.content = inside(rest), [], b""
             self.say("250 2.1.0 ok")
         elif verb == "RCPT":
@@ -190,7 +191,7 @@ class Talk:
             with self.sink.lock:
                 if self in self.sink.connections:
                     self.sink.accepted.append(
-                        Accepted(self.port, self.got, self.sender, self.recipients, self.content))
+                        Accepted(self.port, self.got, self.sender, self.recipients, self.content, "CHUNKING" in OFFERS[self.host]))
         self.recipients, self.content = [], b""
         self.say(reply)
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 # From so many calls a message may come twice by SMTP: the last send of the content, the recv of the reply (two when the
 # reply to a chunk before it is read too), and then one unlink; or, when the message needs a record, its open, write, sync
-# and rename. Between them lie as many moments: a kill after one call is a kill before the next.
+# and rename. Between them lie as many moments: a kill after one call is a kill before the next. Counted are a message's
+# own calls. On a connection that carries several at once others are settled meanwhile, one of them perhaps with a report:
+# those calls are shown apart, and what bounds them is how many messages can be under way (judge.at_once).
 MOST_STEPS = 6
 COLUMNS = ("lost", "damaged", "wrong", "stuck", "left", "twice_here", "forbidden")
 
@@ -30,13 +32,15 @@ class Tally:
         for what, copies, step in done.twice:
             self.steps[what].add(step)
             self.counts["copies"] = max(self.counts["copies"], copies - 1)
+        self.counts["at once"] = max(self.counts["at once"], done.at_once)
 
     def row(self):
-        most = max(self.steps.values(), key=len, default=set())
+        phases = max(map(phases_of, self.steps.values()), default=0)
         calls = max(map(calls_of, self.steps.values()), default=0)
+        others = max((int(step.split(":")[3]) for steps in self.steps.values() for step in steps if step.count(":") == 3), default=0)
         return [self.name, *(self.phases[phase] for phase in "bma"), self.points, *(self.counts[kind] for kind in COLUMNS),
-                self.counts["twice"], self.counts["copies"], f"{len(most)}/{calls}" if most else "-", self.counts["waits"]]
-
+                self.counts["twice"], self.counts["copies"], self.counts["at once"], f"{phases}/{calls}" if calls else "-", others,
+                self.counts["waits"]]
 
     def too_often(self):
         return [what for what, steps in self.steps.items() if calls_of(steps) > MOST_STEPS]
@@ -46,13 +50,19 @@ def calls_of(steps):
     return len({step.split(":")[0] for step in steps})
 
 
+def phases_of(steps):
+    return len({step.rsplit(":", 1)[0] for step in steps if ":other:" not in step})
+
+
 HEAD = ("batch", "before", "middle", "after", "points", "lost", "damaged", "wrong", "stuck", "left", "2x here", "2x bad",
-        "2x smtp", "copies", "per msg", "remains")
+        "2x smtp", "copies", "at once", "per msg", "others", "remains")
 WORDS = f"""\
 wrong: to somebody who is not to get it; left: something lies there that should not; 2x here: twice in Drop or Badmail;
 2x bad: twice by SMTP without excuse; 2x smtp: points at which a message came twice by SMTP, killed between the end of its
-content and its record; copies: the most extra copies of one message; per msg: the most such points of one message, by
-phase / by call (more than {MOST_STEPS} calls are a fault); remains: a record or transcript without a message, which waits ten minutes by the contract
+content and its record; copies: the most extra copies of one message; at once: the most messages of one connection that came
+twice by one run (more than delivery.max_in_flight are a fault, or than one where the host has no CHUNKING); per msg: the most
+such points of one message at its own calls, by phase / by call (more than {MOST_STEPS} calls are a fault); others: the most calls
+beside them that settled other messages of its connection; remains: a record or transcript without a message, which waits ten minutes by the contract
 (files of the proof of the storage at the start, which wait as long, are made old and must then go)"""
 
 
@@ -61,9 +71,10 @@ def show_table(tallies):
     if not rows:
         return
     total = ["in all", *(sum(row[at] for row in rows) for at in range(1, 13))]
-    worst = [one.split("/") for one in (row[14] for row in rows) if one != "-"]
-    total += [max(row[13] for row in rows), "/".join(str(max(map(int, one))) for one in zip(*worst)) or "-",
-              sum(row[15] for row in rows)]
+    worst = [one.split("/") for one in (row[15] for row in rows) if one != "-"]
+    total += [max(row[13] for row in rows), max(row[14] for row in rows),
+              "/".join(str(max(map(int, one))) for one in zip(*worst)) or "-", max(row[16] for row in rows),
+              sum(row[17] for row in rows)]
     widths = [max(len(str(row[at])) for row in [HEAD, *rows, total]) for at in range(len(HEAD))]
     for row in [HEAD, *rows, total]:
         print("  ".join(f"{cell!s:<{width}}" if at == 0 else f"{cell!s:>{width}}" for at, (cell, width) in enumerate(zip(row, widths))))
