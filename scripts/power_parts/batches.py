@@ -45,6 +45,7 @@ class Batch:
     unsynced: bool = False  # the applications did not sync their files
     two_volumes: bool = False
     fresh: tuple = ()  # folders that the engine must make
+    chunking: bool = False  # the host offers it: whole messages follow each other
     crashes: tuple = ()  # right after these calls, in any form: rules of scripts/faults
 
     @property
@@ -89,6 +90,10 @@ def all_batches():
         Batch("smtp", [Letter("s1", smtp("ok1@remote.example")),
                        Letter("s2", smtp("ok1@remote.example", "ok2@remote.example"), lines=4000),
                        Letter("s3", smtp("ok3@other.example"))]),
+        # Under way together on one connection: the first goes alone, the others in company.
+        Batch("company", [Letter(f"c{n}", smtp(f"ok{n}@company.example")) for n in range(1, 5)]
+              + [Letter("c5", dsn("refused5@company.example"), sender=OUT)],
+              settings=with_settings(delivery=["max_connections = 1", "max_in_flight = 3"]), chunking=True),
         Batch("malformed", [Letter("m1", {"": [{"badmail"}]}, raw=b"X-Letter: m1\nthis is no header\n\n" + body("m1")),
                             Letter("m2", {"": [{"badmail"}]}, raw=b"X-Letter: m2\nSubject: to nobody\n\n" + body("m2"))]),
         Batch("refused", [Letter("r1", dsn("refused1@remote.example"), sender=OUT),

@@ -72,9 +72,9 @@ def beginning(batch, now):
 
 
 def build(files, roots):
-    """Puts a tree there."""
+    """Puts a tree there. The folder around it is there, or everything is being cleared up."""
     for root in roots:
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(exist_ok=True)
     for path in sorted(files):
         content, mtime = files[path]
         target = place(path, roots)
@@ -110,7 +110,7 @@ def record(batch, tools, kill=None):
 
 def record_once(batch, tools, kill):
     roots = roots_of(batch, tools, f"record-{os.getpid()}")
-    sink = Sink(batch.bodies)
+    sink = Sink(batch.bodies, batch.chunking)
     files = beginning(batch, time.time())
     pickup = "/Pickup/"
     stage = Stage(batch, tools, roots, sink)

@@ -15,8 +15,8 @@ from . import letters
 
 
 class Sink:
-    def __init__(self, bodies):
-        self.bodies = bodies
+    def __init__(self, bodies, chunking=False):
+        self.bodies, self.chunking = bodies, chunking
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self.listener.getsockname()[1]
         self.stalled = threading.Event()
@@ -57,7 +57,8 @@ class Sink:
         while line := lines.readline():
             verb = line[:4].upper()
             if verb == b"EHLO":
-                say("250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE 104857600")
+                more = "250-CHUNKING\r\n" if self.chunking else ""
+                say(f"250-sink.test\r\n{more}250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE 104857600")
             elif verb == b"RCPT":
                 address = line.partition(b"<")[2].partition(b">")[0].decode()
                 answer = self.to_recipient(address)
@@ -77,6 +78,13 @@ class Sink:
                     lines.readline()  # until it hangs up
                     return
                 say(self.keep(content, to))
+                to = []
+            elif verb == b"BDAT":
+                _, size, last = line.split()  # short messages: one chunk
+                content = lines.read(int(size))
+                if len(content) != int(size) or last.upper() != b"LAST":
+                    return
+                say(self.keep(content, to) if to else "503 5.5.1 nobody")
                 to = []
             elif verb == b"QUIT":
                 say("221 2.0.0 bye")
