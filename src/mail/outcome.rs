@@ -1,5 +1,6 @@
 //! What became of a recipient: the verdict, with the words of its report in it.
 
+use super::plain::is_printable;
 use std::fmt;
 
 /// Three values, and nothing between them.
@@ -34,7 +35,7 @@ impl Outcome {
         Self {
             verdict,
             status,
-            text: one_line(&text.into()),
+            text: one_line(text.into()),
             host: None,
             remote: false,
         }
@@ -55,7 +56,7 @@ impl Outcome {
         Self {
             verdict,
             status,
-            text: one_line(&text.into()),
+            text: one_line(text.into()),
             host: Some(host.to_owned()),
             remote: true,
         }
@@ -70,14 +71,14 @@ impl Outcome {
 }
 
 /// Control characters would break the line formats that outcomes stand in.
-fn one_line(text: &str) -> String {
-    if text.chars().any(char::is_control) {
+fn one_line(text: String) -> String {
+    if !is_printable(text.as_bytes()) && text.chars().any(char::is_control) {
         text.split(|c: char| c.is_control())
             .filter(|part| !part.is_empty())
             .collect::<Vec<_>>()
             .join(" ")
     } else {
-        text.to_owned()
+        text
     }
 }
 

@@ -15,8 +15,16 @@ use tracing::{info, warn};
 /// A call that takes longer is told.
 pub const LONG: Duration = Duration::from_secs(5);
 
-type Asked = (Instant, &'static str, PathBuf);
-type Slot = Mutex<Option<Asked>>;
+/// What one thread asks for: a call within a call stands behind it. Paths keep their buffers, for these are made for
+/// every step of every message.
+#[derive(Default)]
+struct Calls {
+    calls: Vec<(Instant, &'static str, PathBuf)>,
+    /// So many of them have not returned.
+    open: usize,
+}
+
+type Slot = Mutex<Calls>;
 
 /// One slot for each thread that has ever asked; a slot goes with its thread.
 static SLOTS: Mutex<Vec<Weak<Slot>>> = Mutex::new(Vec::new());
@@ -26,23 +34,46 @@ thread_local! {
 }
 
 /// As long as it lives, this thread waits for the storage.
-pub struct Asking(Option<Arc<Slot>>, Option<Asked>);
+pub struct Asking(Option<Arc<Slot>>);
 
 /// Notes that this thread asks the storage for something: `rename`, `sync`.
 pub fn asking(doing: &'static str, path: &Path) -> Asking {
     let ours = OURS.try_with(|ours| Arc::clone(ours.borrow_mut().get_or_insert_with(new_slot)));
-    let Ok(slot) = ours else { return Asking(None, None) };
-    let asked = Some((Instant::now(), doing, path.to_owned()));
-    let outer = std::mem::replace(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner), asked);
-    Asking(Some(slot), outer)
+    let Ok(slot) = ours else { return Asking(None) };
+    lock(&slot).begin(doing, path);
+    Asking(Some(slot))
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
         if let Some(slot) = &self.0 {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = self.1.take();
+            let mut calls = lock(slot);
+            calls.open = calls.open.saturating_sub(1);
         }
     }
+}
+
+impl Calls {
+    fn begin(&mut self, doing: &'static str, path: &Path) {
+        let now = Instant::now();
+        if let Some(call) = self.calls.get_mut(self.open) {
+            (call.0, call.1) = (now, doing);
+            call.2.as_mut_os_string().clear();
+            call.2.push(path);
+        } else {
+            self.calls.push((now, doing, path.to_owned()));
+        }
+        self.open += 1;
+    }
+
+    /// The innermost call that has not returned.
+    fn present(&self) -> Option<&(Instant, &'static str, PathBuf)> {
+        self.open.checked_sub(1).and_then(|last| self.calls.get(last))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The entries of a folder; each step may hang.
@@ -77,7 +108,7 @@ pub fn metadata(entry: &DirEntry) -> io::Result<Metadata> {
 
 fn new_slot() -> Arc<Slot> {
     let slot = Arc::new(Slot::default());
-    let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut slots = lock(&SLOTS);
     slots.retain(|slot| slot.strong_count() > 0);
     slots.push(Arc::downgrade(&slot));
     slot
@@ -85,11 +116,11 @@ fn new_slot() -> Arc<Slot> {
 
 /// The call that waits longest, if any waits longer than `long`, and how many do.
 fn longest(long: Duration) -> Option<(&'static str, PathBuf, Duration, usize)> {
-    let slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    let slots = lock(&SLOTS);
     let mut found: Option<(&'static str, PathBuf, Duration, usize)> = None;
     for slot in slots.iter().filter_map(Weak::upgrade) {
-        let asked = slot.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((since, doing, path)) = asked.as_ref() else {
+        let calls = lock(&slot);
+        let Some((since, doing, path)) = calls.present() else {
             continue;
         };
         let waited = since.elapsed();
@@ -143,6 +174,10 @@ mod tests {
         let path = Path::new("hanging-test");
         drop(asking("rename", path));
         assert!(mine(longest(Duration::ZERO)).is_none());
+        let outer = asking("list", path);
+        drop(asking("look at", Path::new("another")));
+        assert_eq!(mine(longest(Duration::ZERO)).map(|found| found.0), Some("list"));
+        drop(outer);
         let (go, wait) = crossbeam_channel::bounded::<()>(0);
         let other = std::thread::spawn(move || {
             let _asking = asking("sync", Path::new("hanging-test"));
