@@ -259,6 +259,27 @@ fn only_the_disk_module_changes_the_disk() {
 }
 
 #[test]
+fn locks_are_asked_for_one_at_a_time() {
+    let may = ["mailroot/locks.rs", "mailroot/probe/single.rs"];
+    let words = ["try_lock_", "FileExt::lock_", "flock("];
+    let mut broken = Vec::new();
+    for source in sources()
+        .iter()
+        .filter(|source| !may.contains(&source.path.as_str()))
+    {
+        for (line, code) in source.code() {
+            for word in words.iter().filter(|word| code.contains(**word)) {
+                broken.push(format!("src/{}:{line}: {word}", source.path));
+            }
+        }
+    }
+    report(
+        "Only src/mailroot/locks.rs asks for a lock on a file; it says why.",
+        &broken,
+    );
+}
+
+#[test]
 fn files_are_short_and_have_a_head() {
     let mut broken = Vec::new();
     for source in sources().into_iter().filter(|source| !source.is_test()) {

@@ -3,6 +3,8 @@
 //!
 //! Reads: one file in Pickup. Writes: nothing. Thread: any. Not here: how long to wait for better evidence (engine).
 
+use super::locks;
+use super::probe::kind::number;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -167,12 +169,9 @@ fn kind_of(meta: &Metadata) -> &'static str {
 }
 
 fn ask_writers(file: &File) -> Writers {
-    if let Err(error) = fs2::FileExt::try_lock_exclusive(file)
-        && error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
-    {
+    if locks::is_locked(file) {
         return Writers::Locked;
     }
-    let _ = fs2::FileExt::unlock(file);
     match set_lease(file, libc::F_RDLCK) {
         0 => Writers::None,
         libc::EAGAIN => Writers::Some,
@@ -223,12 +222,8 @@ pub fn is_shared_storage(folder: &Path) -> bool {
     const GFS2: i64 = 0x0116_1970;
     const OCFS2: i64 = 0x7461_636F;
     const V9FS: i64 = 0x0102_1997;
-    let Ok(stat) = rustix::fs::statfs(folder) else {
-        return true;
-    };
-    #[allow(clippy::unnecessary_cast)] // the type differs between targets
-    let kind = stat.f_type as i64 & 0xFFFF_FFFF;
-    [NFS, SMB, SMB2, CIFS, FUSE, CEPH, GFS2, OCFS2, V9FS].contains(&kind)
+    number(folder)
+        .is_none_or(|number| [NFS, SMB, SMB2, CIFS, FUSE, CEPH, GFS2, OCFS2, V9FS].contains(&number))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod evidence;
 mod gather;
 pub mod hanging;
 mod leftovers;
+mod locks;
 mod mend;
 pub mod names;
 pub mod node;

@@ -5,6 +5,7 @@
 
 use super::error::{DiskError, Result};
 use super::hanging;
+use super::locks;
 use super::names::NodeName;
 use super::volume::Volume;
 use serde::{Deserialize, Serialize};
@@ -185,6 +186,11 @@ pub fn lives_here(heartbeat: &str) -> bool {
         .is_some_and(|facts| process_lives(facts.pid, facts.started))
 }
 
+/// What the node calls itself to other hosts.
+pub fn host(heartbeat: &str) -> Option<String> {
+    Some(parse_heartbeat(heartbeat)?.host)
+}
+
 impl Heartbeat {
     /// Whether its process number means something to us: same boot, and not in another container.
     fn is_in_sight(&self) -> bool {
@@ -219,9 +225,10 @@ fn lock_with_patience(path: PathBuf) -> Locked {
         let Ok(file) = file else {
             return drop(answer.send(Locked::Unknown));
         };
-        let locked = match fs2::FileExt::try_lock_exclusive(&file) {
-            Ok(()) => Locked::By(file),
-            Err(error)
+        let locked = match locks::try_exclusive(&file) {
+            None => Locked::Unknown,
+            Some(Ok(())) => Locked::By(file),
+            Some(Err(error))
                 if matches!(
                     error.raw_os_error(),
                     Some(libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP)
@@ -229,7 +236,7 @@ fn lock_with_patience(path: PathBuf) -> Locked {
             {
                 Locked::Refused
             }
-            Err(_) => Locked::Unknown,
+            Some(Err(_)) => Locked::Unknown,
         };
         let _ = answer.send(locked);
     });

@@ -140,6 +140,14 @@ fn unescape(word: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The number by which the system calls the kind of file system that a folder is on. `None` where it does not say.
+pub fn number(folder: &Path) -> Option<i64> {
+    let stat = rustix::fs::statfs(folder).ok()?;
+    #[allow(clippy::unnecessary_cast)] // the type differs between targets
+    let number = stat.f_type as i64;
+    Some(number & 0xFFFF_FFFF)
+}
+
 /// Whether this is one of the file systems that the kernel alone answers for and whose renames are known: one short
 /// round shows there what a long one would.
 pub fn is_well_known(folder: &Path) -> bool {
@@ -149,12 +157,7 @@ pub fn is_well_known(folder: &Path) -> bool {
     const F2FS: i64 = 0xF2F5_2010;
     const ZFS: i64 = 0x2FC1_2FC1;
     const TMPFS: i64 = 0x0102_1994;
-    let Ok(stat) = rustix::fs::statfs(folder) else {
-        return false;
-    };
-    #[allow(clippy::unnecessary_cast)] // the type differs between targets
-    let kind = stat.f_type as i64 & 0xFFFF_FFFF;
-    [EXT, XFS, BTRFS, F2FS, ZFS, TMPFS].contains(&kind)
+    number(folder).is_some_and(|number| [EXT, XFS, BTRFS, F2FS, ZFS, TMPFS].contains(&number))
 }
 
 #[cfg(test)]
