@@ -70,6 +70,8 @@ pub struct Config {
 pub struct Server {
     /// What we call ourselves in HELO, Received and Message-ID. (IIS: `FullyQualifiedDomainName`)
     pub hostname: String,
+    /// Whether that was set, and is not just what this machine is called.
+    pub hostname_is_set: bool,
 }
 
 /// `[folders]`: absolute paths.

@@ -102,6 +102,7 @@ fn server(mut s: Section<'_, '_>, machine: &str) -> Server {
     let given = s.read("hostname", "\"mail.example.com\"", hosts::hostname);
     s.done();
     Server {
+        hostname_is_set: given.is_some(),
         hostname: given.map_or_else(|| machine.to_owned(), |(name, _)| name),
     }
 }

@@ -37,7 +37,9 @@ fn uncommented(with_examples: bool) -> String {
 fn the_template_says_the_defaults() {
     assert_eq!(config(TEMPLATE), config(""));
     let in_force = uncommented(false);
-    assert_eq!(config(&in_force), config(""));
+    let mut set = config(&in_force);
+    assert!(std::mem::take(&mut set.server.hostname_is_set));
+    assert_eq!(set, config(""));
     // And it says all of them: every key that a reader asks for.
     let source = source::Source::new(Path::new("t"), "");
     let place = parse::Place {

@@ -91,9 +91,11 @@ struct Bench {
 
 fn beat_until_the_end(shared: &Shared, presence: &mut Node, bench: &Bench, call: &Sender<()>) {
     let mut failing = false;
+    let mut next = Instant::now();
     loop {
         let cluster = shared.settings().config.cluster.clone();
-        if shared.stop.sleep(cluster.heartbeat) {
+        next = next_beat(next, cluster.heartbeat, Instant::now());
+        if shared.stop.sleep(next.saturating_duration_since(Instant::now())) {
             // What is on the wire is still ours until the engine has ended.
             let mut last = Instant::now();
             while !shared.in_hand.is_empty() && !shared.stop_patience_over() {
@@ -141,17 +143,47 @@ fn beat_until_the_end(shared: &Shared, presence: &mut Node, bench: &Bench, call:
     }
 }
 
+/// When to beat after the beat that was due at `due` and has ended by `now`. What a beat takes on slow storage does not
+/// put off the next: a lease is a number of beats.
+fn next_beat(due: Instant, heartbeat: Duration, now: Instant) -> Instant {
+    (due + heartbeat).max(now + heartbeat / 2)
+}
+
 /// One look for each call, until nobody calls any more.
 fn judge_when_called(shared: &Shared, bench: &Bench, called: &Receiver<()>) {
     let nodes = shared.spool.folders().status.join("nodes");
     let mut watched: HashMap<NodeName, Watched> = HashMap::new();
+    let mut told = false;
     while called.recv().is_ok() {
         let first = watched.is_empty();
         judge(shared, &nodes, &mut watched, bench);
+        told = told || tell_of_another_host(shared, &watched);
         if first {
             shared.poke_keeper();
         }
     }
+}
+
+/// Says that two living nodes go by different names. Reports and Message-IDs that we stamp bear that name: what two
+/// nodes send after a takeover would not be recognized as the same.
+fn tell_of_another_host(shared: &Shared, watched: &HashMap<NodeName, Watched>) -> bool {
+    let settings = shared.settings();
+    let ours = &settings.config.server.hostname;
+    let host = |watched: &Watched| node::host(watched.text.as_deref()?);
+    let other = watched
+        .iter()
+        .filter(|(_, watched)| watched.alive)
+        .filter_map(|(name, watched)| Some((name, host(watched)?)))
+        .find(|(_, host)| !host.eq_ignore_ascii_case(ours));
+    let Some((node, host)) = other.filter(|_| !settings.config.server.hostname_is_set) else {
+        return false;
+    };
+    warn!(
+        %node, %host, %ours,
+        "another node on this mailroot goes by another host name, so a report that both send bears two Message-IDs; set \
+         server.hostname in mailroot.toml, which they share"
+    );
+    true
 }
 
 /// We have missed our own heartbeat: others may have judged us dead and be about to take what bears our name. So what
@@ -217,5 +249,22 @@ fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeNam
     *lock(&shared.judged) = Some(judged.map(|(name, _)| name.clone()).collect());
     if shared.mode == Mode::Drain && !shared.claimants_judged() {
         shared.poke_keeper(); // it waits for this verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_beats_are_as_frequent_as_quick_ones_and_never_follow_at_once() {
+        let (start, heartbeat) = (Instant::now(), Duration::from_secs(2));
+        for (took, eight) in [(0, 16), (900, 16), (1000, 16), (3000, 32)] {
+            let mut due = start;
+            for _ in 0..8 {
+                due = next_beat(due, heartbeat, due + Duration::from_millis(took));
+            }
+            assert_eq!((due - start).as_secs(), eight, "each took {took} ms");
+        }
     }
 }
