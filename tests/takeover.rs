@@ -175,6 +175,50 @@ fn what_a_dead_node_was_writing_goes_wherever_it_lies() {
 }
 
 #[test]
+fn what_a_process_left_that_was_killed_as_it_proved_the_storage_goes_when_it_is_old() {
+    let host = host("");
+    let mut place = Place::new(&to_smart_host(host.port(), ""));
+    for folder in ["Pickup", "Queue", "Drop", "Badmail", "Status"] {
+        put(&place, folder, ".MAILROOT-PROBE-AB12.71.TMP", "0");
+        put(&place, folder, ".MAILROOT-PROBE-AB13.71.TMP", "0");
+        let old = place.root().join(folder).join(".MAILROOT-PROBE-AB12.71.TMP");
+        let file = fs::File::options().write(true).open(old).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(600))
+            .unwrap();
+    }
+    assert_eq!(place.drain().code, Some(0));
+    for folder in ["Pickup", "Queue", "Drop", "Badmail"] {
+        let left = names(&place.root().join(folder));
+        assert_eq!(
+            left,
+            [".MAILROOT-PROBE-AB13.71.TMP"],
+            "a proof may be at work in {folder}"
+        );
+    }
+    assert!(!place.root().join("Status/.MAILROOT-PROBE-AB12.71.TMP").exists());
+}
+
+#[test]
+fn a_node_that_goes_by_another_host_name_is_told_of_unless_ours_was_set() {
+    let (host, words) = (host(""), "goes by another host name");
+    let set = format!("{SHORT_LEASE}{}", to_smart_host(host.port(), ""));
+    let unset = set.replace("hostname = \"mail.example.test\"\n", "");
+    assert_ne!(set, unset);
+    for (settings, told) in [(unset, true), (set, false)] {
+        let mut place = Place::new(&settings);
+        put_node(&place, "LIVES-AB12", std::process::id(), started());
+        place.start();
+        if told {
+            place.wait("it is told", || place.log().contains(words));
+        }
+        std::thread::sleep(Duration::from_millis(500)); // some heartbeats
+        place.stop();
+        let log = place.log();
+        assert_eq!(log.matches(words).count(), usize::from(told), "{log}");
+    }
+}
+
+#[test]
 fn what_processes_left_that_were_killed_as_they_entered_or_left_goes_with_the_next_one() {
     let host = host("");
     let mut place = Place::new(&to_smart_host(host.port(), ""));

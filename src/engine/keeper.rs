@@ -35,7 +35,7 @@ const FOR_PARENT: Duration = Duration::from_millis(500);
 const DRAIN_FOR_PARENT: Duration = Duration::from_secs(10);
 /// What the disk did not let us take or read is tried again after this: soon enough once it is well again.
 pub const DISK_AGAIN: Duration = Duration::from_secs(2);
-/// How often Badmail is looked at for what is too old or too much.
+/// How often it is looked for what is too old or too much: in Badmail, and of proofs of the storage that were killed.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// A listing may take this share of the time: the next one waits so many times as long as the last one took.
 const LISTING_SHARE: u32 = 20;
@@ -156,12 +156,13 @@ impl Keeper<'_> {
         true
     }
 
-    /// Old Badmail, when settings say so.
+    /// Old Badmail, when settings say so, and old files that prove the storage.
     fn prune(&mut self) {
         if self.next_prune > Instant::now() {
             return;
         }
         self.next_prune = Instant::now() + PRUNE_EVERY;
+        self.shared.spool.remove_old_probes();
         let settings = self.shared.settings();
         let limits = &settings.config.badmail;
         let folder = &self.shared.spool.folders().badmail;

@@ -9,15 +9,17 @@ use super::tree;
 use std::path::Path;
 
 impl Spool {
-    /// Removes TMP files of nodes that are no more from the folders that others read, and everywhere what proofs of
-    /// the storage left that were killed.
+    /// Removes TMP files of nodes that are no more from the folders that others read.
     pub fn remove_temporaries(&self, is_worthless: &dyn Fn(&NodeName) -> bool) {
+        for folder in [&self.folders().drop, &self.folders().badmail] {
+            remove_temporaries_from(folder, &|node, _| !node.is_probe() && is_worthless(node));
+        }
+    }
+
+    /// Removes what processes left that were killed while they put the storage to the proof.
+    pub fn remove_old_probes(&self) {
         for folder in tree::folders(self.folders()) {
-            let is_put_into = folder.path == self.folders().drop || folder.path == self.folders().badmail;
-            remove_temporaries_from(folder.path, &|node, path| match node.is_probe() {
-                true => is_old(path),
-                false => is_put_into && is_worthless(node),
-            });
+            remove_temporaries_from(folder.path, &|node, path| node.is_probe() && is_old(path));
         }
     }
 }

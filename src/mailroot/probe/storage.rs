@@ -79,7 +79,7 @@ impl Storage for Real {
 }
 
 /// Names that nobody takes for a message. Killed in the middle, the files lie there until an engine of this mailroot
-/// starts and finds them old: [`crate::mailroot::Spool::remove_temporaries`].
+/// finds them old: [`crate::mailroot::Spool::remove_old_probes`].
 #[derive(Debug)]
 pub struct Names {
     node: NodeName,

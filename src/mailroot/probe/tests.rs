@@ -297,13 +297,14 @@ fn what_a_killed_proof_left_goes_when_it_is_old_and_a_living_one_is_not_disturbe
         std::fs::write(path, "").unwrap();
     }
     spool.remove_temporaries(&|_| true);
+    spool.remove_old_probes();
     assert!(left.iter().all(|path| path.exists()), "a proof may be at work");
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
     for path in left.iter().chain([&strange]) {
         let file = std::fs::File::options().write(true).open(path).unwrap();
         file.set_modified(long_ago).unwrap();
     }
-    spool.remove_temporaries(&|_| true);
+    spool.remove_old_probes();
     assert!(left.iter().all(|path| !path.exists()), "{left:?}");
     assert!(strange.exists(), "Pickup belongs to the applications");
 }
