@@ -1,7 +1,10 @@
 """What the sink wrote down and what lies in the tree, held against what must have become of each letter."""
 
+import os
 import re
 from collections import Counter, defaultdict
+
+from .pulse import MARK
 
 MESSAGE_ID = re.compile(rb"^message-id:\s*(\S+)", re.IGNORECASE | re.MULTILINE)
 MESSAGE_FILE = re.compile(r"^([0-9A-Z]{26}(?:-\d+)?)(@([A-Z0-9-]+))?\.(EML|HOLD)$")
@@ -103,7 +106,8 @@ class Verdict:
             self.strange.append(f"{key[0]} got {key[1]}")
         self.left = [name for folder in ("Pickup", "Queue") for name in names(root / folder)
                      if folder == "Pickup" or MESSAGE_FILE.match(name)]
-        self.temporary = [name for folder in ("Queue", "Drop", "Badmail") for name in names(root / folder) if name.endswith(".TMP")]
+        self.temporary = [name for folder in ("Queue", "Drop", "Badmail") for name in names(root / folder)
+                          if name.endswith(".TMP") and "MAILROOT-PROBE" not in name]  # a killed proof's go when they are old
         self.remains = [name for name in names(root / "Queue") if name.endswith((".ENV", ".LTR", ".RTR"))]
 
     def _count(self, letter, where, count, doubled, unsure):
@@ -127,8 +131,8 @@ def idents(folder, extension):
 
 
 def names(folder):
-    import os
-    return os.listdir(folder)
+    """What lies there, but for the files of the pulse."""
+    return [name for name in os.listdir(folder) if not name.startswith(MARK)]
 
 
 def claims(root):

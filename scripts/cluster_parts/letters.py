@@ -49,6 +49,9 @@ class Letter:
         return ("\r\n".join(lines) + "\r\n\r\n" + BODY).encode()
 
 
+HANDS = 12  # that put letters at once: on network storage each is a long wait
+
+
 class Feeder(threading.Thread):
     """Puts letters into Pickup by rename: all at once, or so many a second."""
 
@@ -57,25 +60,40 @@ class Feeder(threading.Thread):
         self.pickup, self.letters, self.rate = pickup, letters, rate
         self.put, self.halt, self.rest = 0, threading.Event(), threading.Event()
         self.unsure = set()
-        #: when it had put how many, for speeds
         self.error = None
+        self.turn, self.counting = threading.Lock(), threading.Lock()
+        self.left, self.began, self.given = iter(letters), 0.0, 0
 
     def run(self):
-        began, ahead = time.monotonic(), 0.0
-        for letter in self.letters:
-            if self.rate:
-                while self.rest.is_set() and not self.halt.is_set():
-                    time.sleep(0.05)
-                    began += 0.05
-                ahead = began + self.put / self.rate - time.monotonic()
-                if ahead > 0 and self.halt.wait(ahead):
-                    return
-            if self.halt.is_set():
+        self.began = time.monotonic()
+        hands = [threading.Thread(target=self._work, daemon=True) for _ in range(HANDS)]
+        for hand in hands:
+            hand.start()
+        for hand in hands:
+            hand.join()
+
+    def _work(self):
+        while True:
+            with self.turn:
+                letter = self._next()
+            if letter is None:
                 return
             while not self._put(letter):
                 if self.halt.wait(0.5):
                     return
-            self.put += 1
+            with self.counting:
+                self.put += 1
+
+    def _next(self):
+        """The next letter, when it is due."""
+        while self.rate and self.rest.is_set() and not self.halt.is_set():
+            time.sleep(0.05)
+            self.began += 0.05
+        ahead = self.began + self.given / self.rate - time.monotonic() if self.rate else 0
+        if self.halt.is_set() or ahead > 0 and self.halt.wait(ahead):
+            return None
+        self.given += 1
+        return next(self.left, None)
 
     def _put(self, letter):
         name = f"{letter.number:06}.eml"

@@ -1,15 +1,20 @@
 """Nodes: `mailroot run` on a machine of its own, and what it did to the tree."""
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
+from collections import defaultdict
 from pathlib import Path
 
 from .judge import names
 from .machine import Trouble, end, wait
 
 SETTINGS = """\
+[server]
+hostname = "mail.local.test"
 [domains]
 default = "local.test"
 [delivery]
@@ -30,6 +35,7 @@ class Node:
         self.audit = Path(f"{log}.steps")
         self.process = None
         self.starts = self.kills = 0
+        self.undead = []  # killed, and kept by the storage
 
     def start(self):
         # nsenter without a process namespace becomes the program: its process number is that of mailroot.
@@ -69,7 +75,10 @@ class Node:
     def kill(self):
         self.kills += 1
         self.process.kill()
-        self.process.wait()
+        try:
+            self.process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self.undead.append(self.process)  # in a system call that the storage does not answer
 
     def freeze(self):
         self.signal(signal.SIGSTOP)
@@ -105,10 +114,9 @@ class Node:
         return [line for line in lines if " WARN " in line[:40] or " ERROR " in line[:40] or "panicked" in line]
 
 
-def foreign_steps(audit, offset, host, not_its_own):
+def foreign_steps(audit, offset, not_its_own):
     """Renames and removals that succeeded from `offset` of a node's audit on, of messages (`not_its_own`, ULIDs) that
-    others had by then and that it has not claimed anew: the proof of the fence. It may go on under a new name, which
-    begins with that of its host too."""
+    others had by then and that it has not claimed anew: the proof of the fence. It may go on under a new name."""
     others = set(not_its_own)
     foreign = []
     with open(audit, "rb") as file:
@@ -119,11 +127,29 @@ def foreign_steps(audit, offset, host, not_its_own):
         if len(words) < 7 or words[2] not in ("rename", "unlink") or words[5].startswith("-"):
             continue
         first, second = os.path.basename(words[3]), os.path.basename(words[4])
-        if f"@{host.upper()}-" in second and ulid_of(first):
+        if "@" in second and ulid_of(first):
             others.discard(ulid_of(second))  # a claim: its own from here on
         elif (ulid_of(second if first.endswith(".TMP") else first) or "") in others:
             foreign.append(" ".join([words[2], first, second]).strip(" -"))
     return foreign
+
+
+def double_claims(audits):
+    """Files of Pickup that more than one rename was told to have taken, and that nobody had given back: what the
+    storage said then is not so. name → who claimed it under which name."""
+    claimed, returned = defaultdict(list), set()
+    for audit in audits:
+        with contextlib.suppress(FileNotFoundError):
+            for line in audit.read_text(errors="replace").splitlines():
+                words = line.split(" ")
+                if len(words) < 7 or words[2] != "rename" or words[5] != "0":
+                    continue
+                first, second = Path(words[3]), Path(words[4])
+                if first.parent.name == "Pickup" and "@" in second.name:
+                    claimed[first.name].append(f"{audit.name} as {second.name}")
+                elif second.parent.name == "Pickup":
+                    returned.add(second.name)
+    return {name: who for name, who in claimed.items() if len(who) > 1 and name not in returned}
 
 
 def ulid_of(name):
