@@ -27,6 +27,9 @@ use tracing::error;
 const BATCH: usize = 256;
 /// So many of them are looked at by one thread in one go.
 const PIECE: usize = 32;
+/// During a long listing so many of those whose time has come are looked at, so often.
+const SETTLED: usize = BATCH;
+const SETTLED_EVERY: Duration = Duration::from_millis(250);
 /// How long the first listing waits for heart's first look at other nodes.
 const FIRST_VERDICT: Duration = Duration::from_secs(1);
 /// A listing may take this share of the time: the next one waits so many times as long as the last one took.
@@ -180,7 +183,7 @@ impl Intake<'_> {
     fn pass(&mut self, scan: bool) {
         if !scan {
             let mut names = self.hinted();
-            names.extend(self.sightings.ripe(Instant::now()));
+            names.extend(self.sightings.ripe(Instant::now(), usize::MAX));
             names.sort_unstable();
             names.dedup();
             for batch in names.chunks(BATCH) {
@@ -215,7 +218,7 @@ impl Intake<'_> {
     }
 
     /// The truth: every name in the folder. Takes them in batches while it lists; what comes in meanwhile does not
-    /// wait for the end of a long list, nor the list for what goes on coming in. `None` when it was cut
+    /// wait for the end of a long list, nor does what has settled, nor the list for what goes on coming in. `None` when it was cut
     /// short, `false` when the folder could not be listed.
     fn scan(&mut self) -> Option<bool> {
         let folder = self.shared.spool.folders().pickup.clone();
@@ -235,6 +238,7 @@ impl Intake<'_> {
         self.sightings.begin_scan();
         let mut new: Vec<OsString> = self.hinted();
         let mut batch = Vec::with_capacity(BATCH);
+        let mut settled = Instant::now();
         for entry in entries.flatten() {
             batch.push(entry.file_name());
             if batch.len() == BATCH {
@@ -244,6 +248,10 @@ impl Intake<'_> {
                 }
                 let first = new.split_off(new.len().saturating_sub(BATCH));
                 self.look_at(first);
+                if settled.elapsed() >= SETTLED_EVERY {
+                    settled = Instant::now();
+                    self.look_at(self.sightings.ripe(settled, SETTLED));
+                }
                 if self.shared.stop.is_set() {
                     return None;
                 }

@@ -112,6 +112,16 @@ pub fn look(looker: &Looker<'_>, glance: &Glance) -> Look {
         return Look::Wait(Why::Crowded(print));
     }
     let path = looker.shared.spool.folders().pickup.join(&glance.name);
+    // Where it must be seen to settle, one look at its times is enough to begin with: there every question is a wait.
+    if looker.shared_storage
+        && glance.seen.is_none()
+        && let Some(meta) = evidence::plain(&path)
+    {
+        return Look::Wait(Why::Settling(
+            Why::print(&meta),
+            looker.settings.config.pickup.settle,
+        ));
+    }
     let candidate = match evidence::look(&path) {
         Looked::File(candidate) => candidate,
         Looked::Gone => return Look::Done,

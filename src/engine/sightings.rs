@@ -125,12 +125,13 @@ impl Sightings {
         }
     }
 
-    /// Names whose time to be looked at has come.
-    pub fn ripe(&self, now: Instant) -> Vec<OsString> {
+    /// Names whose time to be looked at has come, so many at most.
+    pub fn ripe(&self, now: Instant, most: usize) -> Vec<OsString> {
         self.files
             .iter()
             .filter(|(_, seen)| seen.look_again <= now)
             .map(|(name, _)| name.clone())
+            .take(most)
             .collect()
     }
 
@@ -321,6 +322,19 @@ mod tests {
             ignore: vec![],
             default_sender: String::new(),
         }
+    }
+
+    #[test]
+    fn of_those_whose_time_has_come_no_more_are_named_than_asked_for() {
+        let mut sightings = Sightings::default();
+        let why = Why::Settling((1, 2, 3), Duration::ZERO);
+        for name in ["a", "b", "c"] {
+            sightings.note(name.into(), why.clone(), &settings(), false);
+        }
+        assert_eq!(sightings.ripe(Instant::now(), 9), Vec::<OsString>::new());
+        let later = Instant::now() + Duration::from_secs(2);
+        assert_eq!(sightings.ripe(later, 2).len(), 2);
+        assert_eq!(sightings.ripe(later, 9).len(), 3);
     }
 
     #[test]

@@ -90,6 +90,14 @@ pub fn look(path: &Path) -> Looked {
     Looked::File(Candidate { file, meta, writers })
 }
 
+/// The facts of a regular file with one name and something in it; it is not opened. `None`: it is none, or the
+/// storage does not say.
+pub fn plain(path: &Path) -> Option<Metadata> {
+    let _asking = super::hanging::asking("look at", path);
+    let meta = path.symlink_metadata().ok()?;
+    (strangeness(&meta).is_none() && meta.len() > 0).then_some(meta)
+}
+
 /// Why what lies at `path` is no message of one writer, in words: it is no regular file, or it has other names too.
 /// `None`: nothing is wrong with it. For what was swapped in between a look and a rename.
 pub fn strange(path: &Path) -> io::Result<Option<&'static str>> {
@@ -306,8 +314,21 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(look(&fifo), Looked::NotAFile("a FIFO")));
+        assert!(plain(&target).is_some());
+        let empty = dir.path().join("empty");
+        std::fs::write(&empty, "").unwrap();
+        for strange in [
+            &link,
+            &fifo,
+            &empty,
+            &dir.path().to_owned(),
+            &dir.path().join("nothing"),
+        ] {
+            assert!(plain(strange).is_none(), "{strange:?}");
+        }
         let second = dir.path().join("second");
         std::fs::hard_link(&target, &second).unwrap();
+        assert!(plain(&target).is_none(), "it has two names");
         assert!(matches!(look(&second), Looked::Linked));
         assert!(matches!(look(&dir.path().join("nothing")), Looked::Gone));
     }
