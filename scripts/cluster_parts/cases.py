@@ -265,10 +265,10 @@ def silenced(stage, silence, wake, lasting, measure):
     wake(victim)
     flight = max(flight, stage.record.look().in_flight(victim.machine.address))
     stage.conclude(extra_allowed=flight)
-    foreign = foreign_steps(victim.audit, offset, others)
+    foreign, late = foreign_steps(victim.audit, offset, others)
     pause = stage.record.longest_pause(stage.addresses[1:], at, at + lasting)
     mine = [one for one, node, *_ in stage.record.got if node == victim.machine.address and one > back]
-    stage.figures.update(held=len(held), took=f"{took or 0:.1f}", pause=f"{pause:.1f}", foreign=len(foreign),
+    stage.figures.update(held=len(held), took=f"{took or 0:.1f}", pause=f"{pause:.1f}", foreign=len(foreign), late=late,
                          works_again=f"{mine[0] - back:.1f}" if mine else "-",
                          storage=f"{stage.pulse.longest(at, at + (took or lasting)):.1f}")
     if held:

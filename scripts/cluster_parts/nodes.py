@@ -43,7 +43,7 @@ class Node:
         env = dict(self.env)
         if env.pop("AUDIT", None):
             self.audit = Path(f"{self.log}.steps{self.starts}")
-            env["FAULTS_LOG"] = str(self.audit)
+            env.update(FAULTS_LOG=str(self.audit), FAULTS_WHO="1")
         self.process = self.machine.start(self.program, "run", self.tree, log=self.log, env=env)
         return self
 
@@ -116,22 +116,33 @@ class Node:
 
 def foreign_steps(audit, offset, not_its_own):
     """Renames and removals that succeeded from `offset` of a node's audit on, of messages (`not_its_own`, ULIDs) that
-    others had by then and that it has not claimed anew: the proof of the fence. It may go on under a new name."""
+    others had by then and that it has not claimed anew: the proof of the fence. It may go on under a new name.
+
+    Also how many such steps were under way in a thread when it fell silent: each thread may end the one step that it
+    was at, between the look and the rename (contract §3), and no more."""
     others = set(not_its_own)
-    foreign = []
+    foreign, late, awake = [], 0, set()
     with open(audit, "rb") as file:
         file.seek(offset)
         lines = file.read().decode(errors="replace").splitlines()
     for line in lines:
         words = line.split(" ")
-        if len(words) < 7 or words[2] not in ("rename", "unlink") or words[5].startswith("-"):
+        if len(words) < 8 or words[2] not in ("rename", "unlink"):
+            continue
+        thread = words[7]
+        is_first = thread not in awake
+        awake.add(thread)
+        if words[5].startswith("-"):
             continue
         first, second = os.path.basename(words[3]), os.path.basename(words[4])
         if "@" in second and ulid_of(first):
             others.discard(ulid_of(second))  # a claim: its own from here on
         elif (ulid_of(second if first.endswith(".TMP") else first) or "") in others:
-            foreign.append(" ".join([words[2], first, second]).strip(" -"))
-    return foreign
+            if is_first:
+                late += 1
+            else:
+                foreign.append(" ".join([words[2], first, second]).strip(" -"))
+    return foreign, late
 
 
 def double_claims(audits):
