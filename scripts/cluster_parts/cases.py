@@ -91,7 +91,8 @@ class Stage:
         until = time.monotonic() + (patience or self.times.patience)
         last, since = None, time.monotonic()
         while True:
-            self.feeder.join(0)
+            if self.feeder.is_alive():
+                until = time.monotonic() + (patience or self.times.patience)  # they are not all there yet
             with contextlib.suppress(OSError):
                 verdict = Verdict(self.root, self.record.look(), self.letters, self.feeder)
                 if verdict.is_complete() and not self.feeder.is_alive():
