@@ -55,7 +55,7 @@ pub fn admit(
     // Nobody has been told anything: judged complete again, as in Pickup.
     if record.is_none()
         && origin != Origin::OwnReport
-        && let Looked::File(candidate) = evidence::look(&path)
+        && let Looked::File(candidate) = evidence::look(&path, true)
         && matches!(candidate.writers, Writers::Some | Writers::Locked)
     {
         let _ = shared.spool.release(id);

@@ -217,9 +217,9 @@ impl Intake<'_> {
         self.look_at(names);
     }
 
-    /// The truth: every name in the folder. Takes them in batches while it lists; what comes in meanwhile does not
-    /// wait for the end of a long list, nor does what has settled, nor the list for what goes on coming in. `None` when it was cut
-    /// short, `false` when the folder could not be listed.
+    /// The truth: every name in the folder. Takes them in batches while it lists; what comes in meanwhile, or has
+    /// settled, does not wait for the end of a long list, nor the list for what goes on coming in. `None` when it was
+    /// cut short, `false` when the folder could not be listed.
     fn scan(&mut self) -> Option<bool> {
         let folder = self.shared.spool.folders().pickup.clone();
         let listed = hanging::read_dir(&folder).map_err(DiskError::when("list", &folder));

@@ -122,7 +122,7 @@ pub fn look(looker: &Looker<'_>, glance: &Glance) -> Look {
             looker.settings.config.pickup.settle,
         ));
     }
-    let candidate = match evidence::look(&path) {
+    let candidate = match evidence::look(&path, looker.shared_storage) {
         Looked::File(candidate) => candidate,
         Looked::Gone => return Look::Done,
         Looked::Empty => return Look::Wait(Why::Empty),

@@ -55,8 +55,9 @@ pub enum Looked {
 /// A link is not followed, a FIFO or a device is not waited for.
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
 
-/// Opens `path` and gathers what the system says about it.
-pub fn look(path: &Path) -> Looked {
+/// Opens `path` and gathers what the system says about it. `shared`: it lies on storage of several machines, which is
+/// asked for one lock at a time.
+pub fn look(path: &Path, shared: bool) -> Looked {
     let _asking = super::hanging::asking("look at", path);
     // What is no regular file is not opened at all: opening a FIFO or a device has effects. One that is swapped in after
     // this look is opened, without waiting, and never read: to shut that out costs every file two calls more (O_PATH).
@@ -75,7 +76,7 @@ pub fn look(path: &Path) -> Looked {
         }
         Err(error) => return Looked::Unreadable(error),
     };
-    let writers = ask_writers(&file);
+    let writers = ask_writers(&file, shared);
     // After the lease stands: what was written until then is part of the file.
     let meta = match file.metadata() {
         Ok(meta) => meta,
@@ -176,8 +177,12 @@ fn kind_of(meta: &Metadata) -> &'static str {
     }
 }
 
-fn ask_writers(file: &File) -> Writers {
-    if locks::is_locked(file) {
+fn ask_writers(file: &File, shared: bool) -> Writers {
+    let locked = match shared {
+        true => locks::is_locked_in_turn(file),
+        false => locks::is_locked(file),
+    };
+    if locked {
         return Writers::Locked;
     }
     match set_lease(file, libc::F_RDLCK) {
@@ -240,7 +245,7 @@ mod tests {
     use std::io::Write;
 
     fn candidate(path: &Path) -> Candidate {
-        match look(path) {
+        match look(path, false) {
             Looked::File(candidate) => candidate,
             other => panic!("{other:?}"),
         }
@@ -302,8 +307,8 @@ mod tests {
         std::fs::write(&target, "secret").unwrap();
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        assert!(matches!(look(&link), Looked::NotAFile("a symbolic link")));
-        assert!(matches!(look(dir.path()), Looked::NotAFile("a folder")));
+        assert!(matches!(look(&link, true), Looked::NotAFile("a symbolic link")));
+        assert!(matches!(look(dir.path(), true), Looked::NotAFile("a folder")));
         let fifo = dir.path().join("fifo");
         rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -313,7 +318,7 @@ mod tests {
             0,
         )
         .unwrap();
-        assert!(matches!(look(&fifo), Looked::NotAFile("a FIFO")));
+        assert!(matches!(look(&fifo, true), Looked::NotAFile("a FIFO")));
         assert!(plain(&target).is_some());
         let empty = dir.path().join("empty");
         std::fs::write(&empty, "").unwrap();
@@ -329,7 +334,7 @@ mod tests {
         let second = dir.path().join("second");
         std::fs::hard_link(&target, &second).unwrap();
         assert!(plain(&target).is_none(), "it has two names");
-        assert!(matches!(look(&second), Looked::Linked));
-        assert!(matches!(look(&dir.path().join("nothing")), Looked::Gone));
+        assert!(matches!(look(&second, true), Looked::Linked));
+        assert!(matches!(look(&dir.path().join("nothing"), true), Looked::Gone));
     }
 }

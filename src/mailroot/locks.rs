@@ -1,4 +1,4 @@
-//! Advisory locks are asked for one at a time in a process: GlusterFS comes to a standstill when a process is killed
+//! Advisory locks. On storage of several machines they are asked for one at a time in a process: GlusterFS comes to a standstill when a process is killed
 //! that waits for the answers to several.
 //!
 //! Its client (seen with 10.3) keeps one of its few network threads for each lock whose asker was killed, until an
@@ -34,16 +34,20 @@ pub fn try_exclusive(file: &File) -> Option<io::Result<()>> {
     ALL.next(PATIENCE, || fs2::FileExt::try_lock_exclusive(file))
 }
 
-/// Whether a process holds a lock on it. Where nobody answers none is known.
+/// Whether a process holds a lock on it.
 pub fn is_locked(file: &File) -> bool {
-    let ask = || match fs2::FileExt::try_lock_exclusive(file) {
+    match fs2::FileExt::try_lock_exclusive(file) {
         Err(error) => error.raw_os_error() == fs2::lock_contended_error().raw_os_error(),
         Ok(()) => {
             let _ = fs2::FileExt::unlock(file);
             false
         }
-    };
-    ALL.next(PATIENCE, ask).unwrap_or(false)
+    }
+}
+
+/// As [`is_locked`], when nobody else asks. Where nobody answers none is known.
+pub fn is_locked_in_turn(file: &File) -> bool {
+    ALL.next(PATIENCE, || is_locked(file)).unwrap_or(false)
 }
 
 /// Ends a turn, also by a panic.

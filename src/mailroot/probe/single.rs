@@ -112,7 +112,7 @@ pub fn locking(ours: &Path, theirs: &Path) -> Result<Locking> {
 pub fn lease(folder: &Path) -> Result<Writers> {
     let (trial, file) = Trial::new(folder)?;
     drop(file);
-    match evidence::look(&trial.path) {
+    match evidence::look(&trial.path, true) {
         Looked::File(candidate) => Ok(candidate.writers),
         Looked::Unreadable(error) => Err(DiskError::when("read", &trial.path)(error)),
         _ => Ok(Writers::Unknown),
