@@ -791,3 +791,29 @@ fn several_under_way_end_each_as_the_host_says() {
         assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     }
 }
+
+#[test]
+fn what_needs_a_record_is_settled_when_nothing_is_under_way_with_it() {
+    let host = host("connect -> stall 500ms then accept\nrcpt no@* -> 550 5.1.1 nobody\n");
+    let mut place = Place::new(&to_smart_host(host.port(), "max_connections = 1\n"));
+    for n in 0..9 {
+        let to = if n == 4 {
+            "no@example.net"
+        } else {
+            "bob@example.net"
+        };
+        place.put(format!("m{n}"), message("", &[to], &format!("m{n}")));
+    }
+    assert_eq!(place.drain().code, Some(65), "{}", place.log());
+    let log = place.log();
+    let settled: Vec<&str> = log
+        .lines()
+        .filter_map(|line| {
+            let is_one = |word: &&&str| line.contains(&format!(" {word} "));
+            ["delivered", "failed"].iter().find(is_one).copied()
+        })
+        .collect();
+    // All stand in line when the host greets; after the first three the window has room for the rest.
+    assert_eq!(settled.len(), 9, "{log}");
+    assert_eq!(settled.last(), Some(&"failed"), "{log}");
+}

@@ -62,7 +62,7 @@ class Company(Plain):
 
     def __init__(self, name, domain, chunking):
         self.in_company = chunking  # after DATA the next content waits until this one is judged, and recorded
-        letters = [smtp(f"{name}-{n}", f"ok{n}@{domain}") for n in range(8)]
+        letters = [smtp(f"{name}-{n}", f"ok{n}@{domain}") for n in range(10)]
         letters[4] = refused(f"{name}-4", f"no@{domain}")
         settings = f"[delivery.]max_connections = 1\n[delivery.]max_in_flight = {self.max_in_flight}\n"
         super().__init__(name, *letters, settings=settings)

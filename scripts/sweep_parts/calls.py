@@ -81,6 +81,8 @@ def after_content(calls, at, ulid):
         if call.thread == thread and call.call != "connect":
             if belongs_to(later, place) in (ulid, ""):
                 own, last = own + 1, call.call
+            elif call.call == "fsync":
+                return "AFTER-A-SYNC-FOR-ANOTHER"  # that may take long; it has to wait until nothing is under way
             else:
                 others, last = others + 1, "other"
         done = call.result == 0 and call.killed != "b"

@@ -77,6 +77,12 @@ impl Progress {
             asked: None,
         }
     }
+
+    /// Whether more follows from it than that the message file goes.
+    pub(super) fn needs_record(&self) -> bool {
+        let mut outcomes = self.outcomes.iter();
+        !self.pending.is_empty() || outcomes.any(|(_, outcome)| outcome.verdict != Verdict::Delivered)
+    }
 }
 
 impl Sender<'_> {

@@ -90,10 +90,11 @@ impl Sender<'_> {
         let mut next = Some(part);
         let mut aboard: VecDeque<Aboard> = VecDeque::new();
         let mut again: Vec<Aboard> = Vec::new();
+        let mut to_record: Vec<Aboard> = Vec::new();
         let mut round = 0;
         loop {
             while let Some(part) = next.take().or_else(|| {
-                let goes_on = round < ROUND && again.is_empty();
+                let goes_on = round < ROUND && again.is_empty() && to_record.is_empty();
                 goes_on.then(|| self.another(line, aboard.len())).flatten()
             }) {
                 match self.launch(part, &settings) {
@@ -113,9 +114,16 @@ impl Sender<'_> {
             };
             if self.land(&mut one, &settings) {
                 again.push(one);
+            } else if one.progress.needs_record() && !aboard.is_empty() {
+                // A disk may take its time, and a crash meanwhile would send again all that are under way.
+                to_record.push(one);
             } else {
                 self.settle(&one.part, one.progress);
             }
+        }
+        let mut reachable = true;
+        for one in to_record {
+            reachable &= self.settle(&one.part, one.progress);
         }
         let worn = settings.config.messages.max_per_connection;
         let is_worn = |link: &Link| !link.session.in_step() || (worn > 0 && link.messages >= worn);
@@ -126,7 +134,6 @@ impl Sender<'_> {
             progress: Progress::of(&part),
             part,
         });
-        let mut reachable = true;
         for one in again.into_iter().chain(alone) {
             reachable &= self.serve(&one.part, one.progress, &settings);
         }
