@@ -34,6 +34,8 @@ SYNCS = {
     "Pickup at flush": ("spool::sync_removals", "what was taken from Pickup and is gone does not come back"),
     "parent of a new folder": ("tree::make", "a folder that will hold mail is found again"),
 }
+# What came next is not known: the process was ended right after it.
+LAST = "the last call of all"
 # Only after two nodes have seen different things at once: no batch of one node comes there.
 UNREACHED = {
     "Queue, half claim": "not reached by one node's crashes and cuts; tests/model.rs tries it (another volume)",
@@ -64,6 +66,8 @@ def classify(ops):
         if op.call == "fsync":
             if "d" in op.flags:
                 op.kind = of_folder(op, last.get(op.thread), after.get(index), contents)
+                if op.kind.endswith("unknown") and all(other.step != op.step for other in ops[index + 1 :]):
+                    op.kind = LAST
             else:
                 op.kind = of_file(op.path, contents)
         if op.call in ("rename", "unlink", "mkdir", "fsync") and op.done:
