@@ -18,7 +18,8 @@ class Bench:
     """Programs, place, hosts; one for all rows."""
 
     def __init__(self, programs, place, wanted):
-        self.mailroot, self.sink_program = programs / "mailroot", programs / "examples/sink"
+        self.mailroot = wanted.binary.resolve() if wanted.binary else programs / "mailroot"
+        self.sink_program = programs / "examples/sink"
         self.place, self.quick, self.connections = place, wanted.quick, wanted.connections
         self.no_peers = wanted.no_peers
         self.asked_runs, self.million = wanted.runs, wanted.million
@@ -109,7 +110,7 @@ class Bar:
     what: str
     wanted: str
     reached: str
-    met: bool = True
+    met: bool | None = True  # None: nobody knows
 
 
 @dataclass
@@ -123,7 +124,7 @@ class Result:
     def ratio(self, what, ours, theirs, least):
         """A bar on the rates of two lines, where both were measured."""
         if not (ours and theirs and ours.rate and theirs.rate):
-            self.bars.append(Bar(what, f"≥ {least:g}", "not measured", True))
+            self.bars.append(Bar(what, f"≥ {least:g}", "not measured", None))
             return
         reached = ours.rate / theirs.rate
         self.bars.append(Bar(what, f"≥ {least:g}", f"{reached:.2f}", reached >= least))

@@ -11,10 +11,10 @@ QUIET = 100.0  # pickup.quiet in milliseconds: what a file that is written in pl
 
 
 class Latency:
-    name, what, seconds, quick = "latency", "file finished → accepted at the host, idle `run`, 1 KB", 60, True
+    name, what, seconds, quick = "latency", "file finished → accepted at the host, idle `run`, 1 KB", 80, True
 
     def measure(self, bench):
-        count = 60 if bench.quick else 300
+        count = 30 if bench.quick else 300
         result = Result(f"{self.name}: {self.what}, {count} files each way")
         say(self.name)
         home = bench.folder("latency")
@@ -29,7 +29,7 @@ class Latency:
             with Engine(bench, root) as engine:
                 time.sleep(1)
                 before = engine.cpu(), engine.age()
-                time.sleep(5)
+                time.sleep(2 if bench.quick else 10)
                 idle = (engine.cpu() - before[0]) / (engine.age() - before[1])
                 out, error = probe.communicate("go\n", timeout=300)
         except (Failed, subprocess.TimeoutExpired, OSError, ValueError) as why:

@@ -95,6 +95,12 @@ def describe(place):
     ]
 
 
+def afterwards(left_out):
+    """Lines for the end: whether others have been at work, and which rows nobody has asked for."""
+    lines = [f"load when it ended: {os.getloadavg()[0]:.1f} (1 min)"]
+    return lines + ([f"rows left out: {', '.join(left_out)}"] if left_out else [])
+
+
 def _processor():
     names = [line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     return names[0] if names else platform.machine()

@@ -38,7 +38,7 @@ class ManyRecipients:
     def measure(self, bench):
         result = Result(f"{self.name}: {self.what}")
         domains = DOMAINS // 5 if bench.quick else DOMAINS
-        messages = 10 if bench.quick else MESSAGES
+        messages, runs = (10, 1) if bench.quick else (MESSAGES, bench.runs)
         one = [f"r{n}@d{d}.good.example" for d in range(domains) for n in range(EACH)]
         lines = {}
 
@@ -53,8 +53,8 @@ class ManyRecipients:
         among = line(f"the same among {DEAD} dead ones, {messages} messages each")
         dead = Dead()
         try:
-            for number in range(bench.runs):
-                say(f"{self.name}: run {number + 1} of {bench.runs}")
+            for number in range(runs):
+                say(f"{self.name}: run {number + 1} of {runs}")
                 more = [f"r{n}@d{d}.dead.example" for d in range(DEAD) for n in range(EACH)]
                 alone.runs.append(self._one(bench, dead, domains, [one], len(one)))
                 mixed.runs.append(self._one(bench, dead, domains, [_shuffled(one, more)], len(one)))

@@ -20,7 +20,7 @@ def mebi(kib):
 
 class PickupMillion:
     """Sent by `run`, watched from outside."""
-    name, what, seconds, quick = "pickup-million", "files of 1 KB in Pickup, `run` is started", 300, False
+    name, what, seconds, quick = "pickup-million", "files of 1 KB in Pickup, `run` is started", 270, False
 
     def measure(self, bench):
         count = bench.million
@@ -74,7 +74,7 @@ class PickupMillion:
 
 class QueueMillion:
     """All deferred, but for one that is due: when that one is delivered, all have been looked at."""
-    name, what, seconds, quick = "queue-million", "deferred messages in Queue", 360, False
+    name, what, seconds, quick = "queue-million", "deferred messages in Queue", 330, False
     LISTED = 100_000
 
     def measure(self, bench):

@@ -14,7 +14,7 @@ class Backlog:
     name, what, seconds, quick = "pickup-backlog", "memory while 100,000 files of 1 KB lie in Pickup", 60, True
 
     def measure(self, bench):
-        count = 20_000 if bench.quick else 100_000
+        count = 10_000 if bench.quick else 100_000
         result = Result(f"a backlog: {count} files of 1 KB in Pickup")
         small, large = Line("mailroot, 1000 files"), Line(f"mailroot, {count} files")
         result.lines = [small, large]
@@ -38,7 +38,7 @@ class StartUp:
 
     def measure(self, bench):
         result = Result("start-up")
-        times = 10 if bench.quick else 30
+        times = 5 if bench.quick else 30
         say(f"{self.name}: {times} times drain, {times} times run")
         root = bench.mailroot_at(bench.folder("start-up") / "mailroot", bench.data)
         try:

@@ -5,6 +5,8 @@ from .peers import Dma, EMailRelay, OpenSmtpd
 from .senders import Bare, Flood, Mailroot, Smtplib
 
 BARE = 0.6  # of the bare loop
+# As many files as this makes are enough to know Postfix by.
+POSTFIX_BYTES = 100_000_000
 # How many messages the small ones get: they are slow, and one starts a process for each.
 SMALL = {Dma: 1_000, OpenSmtpd: 200, EMailRelay: 200}
 
@@ -28,7 +30,7 @@ class SmartHost:
             return lines[sender.name]
 
         ours = {way: enter(Mailroot(bench, sink, f"mailroot, {way}"), "") for way, sink in self._ways(bench)}
-        enter(bench.postfix, "mailroot, DATA")
+        enter(bench.postfix, "mailroot, DATA", min(count, POSTFIX_BYTES // self.size))
         if self.peers:
             enter(Smtplib(bench, bench.data), "mailroot, DATA")
             for kind, many in SMALL.items():

@@ -20,6 +20,8 @@ class Report:
         self.text.append(line)
 
     def machine(self, lines):
+        if self.text:
+            self._put()
         for line in lines:
             self._put(f"- {line}")
 
@@ -34,7 +36,7 @@ class Report:
             self._skipped(result.lines)
         if result.bars:
             self._table([BARS] + [[bar.what, bar.wanted, bar.reached, _verdict(bar)] for bar in result.bars])
-        self.missed |= any(not bar.met for bar in result.bars)
+        self.missed |= any(bar.met is False for bar in result.bars)
         for note in result.notes:
             self._put(f"- {note}")
 
@@ -63,7 +65,7 @@ class Report:
 
 
 def _verdict(bar):
-    return "" if not bar.wanted else "met" if bar.met else "MISSED"
+    return "" if not bar.wanted or bar.met is None else "met" if bar.met else "MISSED"
 
 
 def _cells(line, ours):
