@@ -73,6 +73,10 @@ class Workplace:
         """Another one like it."""
         return Disk(self.outer, name, self.no_image)
 
+    def room(self):
+        """Bytes that images may still take."""
+        return shutil.disk_usage(self.outer).free
+
     def __enter__(self):
         return self
 

@@ -12,6 +12,15 @@ from .senders import Failed, Sink, message
 STARTED = 600  # seconds that a start may take before the row is given up
 SIZE = 1024
 SMALL = 300  # bytes of a message that nobody sends
+BYTES_EACH = 6_000, 12_000  # what a file in Pickup, and a message in Queue, takes of the disk with all that belongs to it
+
+
+def no_room(bench, count, each):
+    """None, or why this many cannot be laid out."""
+    wanted = count * each
+    if bench.place.room() > wanted:
+        return None
+    return f"it wants {wanted >> 30} GiB of disk, and there are {bench.place.room() >> 30}; --million N makes it smaller"
 
 
 def mebi(kib):
@@ -25,6 +34,9 @@ class PickupMillion:
     def measure(self, bench):
         count = bench.million
         result = Result(f"{self.name}: {count:,} {self.what}")
+        if why := no_room(bench, count, BYTES_EACH[0]):
+            result.notes.append(f"not measured: {why}")
+            return result
         say(f"{self.name}: filling Pickup")
         with bench.place.fresh(self.name) as disk:
             root = bench.mailroot_at(disk / "mailroot", bench.bdat)
@@ -80,6 +92,9 @@ class QueueMillion:
     def measure(self, bench):
         count = bench.million
         result = Result(f"{self.name}: {count:,} {self.what}")
+        if why := no_room(bench, count, BYTES_EACH[1]):
+            result.notes.append(f"not measured: {why}")
+            return result
         sink = Sink(bench.sink_program, "--chunking")
         try:
             with bench.place.fresh(self.name) as disk:
@@ -139,10 +154,10 @@ class QueueMillion:
         return name
 
     def _ready(self, sink, engine):
+        say(f"{self.name}: starting")
         while sink.ask("count")["messages"] == sink.seen:
             if engine.age() > STARTED:
                 raise Failed(f"not ready after {STARTED} s")
-            say(f"{self.name}: starting, {engine.age():.0f} s")
             time.sleep(0.05)
         ready = engine.age()
         sink.settle(1)

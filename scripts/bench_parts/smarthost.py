@@ -14,10 +14,10 @@ SMALL = {Dma: 1_000, OpenSmtpd: 200, EMailRelay: 200}
 class SmartHost:
     """One size."""
 
-    def __init__(self, name, size, count, quick_count, what, *, seconds, postfix=20, peers=None):
-        """`postfix`: how many times its rate; `peers`: with the small ones and smtplib beside, each with its bar."""
+    def __init__(self, name, size, count, quick_count, what, *, seconds, postfix=20, peers=False):
+        """`postfix`: how many times its rate; `peers`: with the small ones and smtplib beside, and what CI looks at."""
         self.name, self.size, self.count, self.quick_count = name, size, count, quick_count
-        self.what, self.seconds, self.quick, self.postfix, self.peers = what, seconds, quick_count > 0, postfix, peers
+        self.what, self.seconds, self.quick, self.postfix, self.peers = what, seconds, peers, postfix, peers
 
     def measure(self, bench):
         count = self.quick_count if bench.quick else self.count

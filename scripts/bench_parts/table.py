@@ -4,6 +4,13 @@ import statistics
 import sys
 
 HEAD = ["", "files/s (median)", "spread", "mailroot is × this", "CPU s / 1000", "syncs / message", "peak memory", "files", "runs"]
+TOP = """\
+# What `scripts/bench` showed
+
+Rates hold for this machine only; what counts are the ratios, all taken in one run, senders in turn. The load says whether
+others were at work: above 1 the rates are too low, and ratios between programs that use the cores in different ways
+are rough. `mailroot is × this` compares with mailroot's line of the same way to send.
+"""
 BARS = ["bar", "wanted", "reached", ""]
 
 
@@ -55,9 +62,9 @@ class Report:
                 self._put(f"{line.name}: not measured: {line.skipped}")
                 self._put()
 
-    def end(self):
+    def end(self, command):
         if self.path:
-            self.path.write_text("# scripts/bench\n\n" + "\n".join(self.text) + "\n")
+            self.path.write_text(f"{TOP}\nMade by `{command}`.\n\n" + "\n".join(self.text) + "\n")
 
     def exit_code(self, strict):
         """A bar that was missed is news, not an error, unless asked otherwise; a lost message always is one."""
