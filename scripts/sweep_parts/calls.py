@@ -73,14 +73,16 @@ def window(logs, copy, ulid):
 
 def after_content(calls, at, ulid):
     """`at`: the call by which the end of the content left. Counted are the calls of its thread that belong to this
-    message, and apart from them those that belong to others on the same connection, which are settled in their turn."""
+    message, and apart from them those that belong to others on the same connection, which are settled in their turn.
+    Replies are read in as many pieces as the host sends, those of messages ahead with them: one call."""
     thread = calls[at].thread
     own, others, last = 1, 0, calls[at].call
     later = [call for call in calls[at + 1:] if call.thread == thread or ulid in call.path]
     for place, call in enumerate(later):
         if call.thread == thread and call.call != "connect":
             if belongs_to(later, place) in (ulid, ""):
-                own, last = own + 1, call.call
+                own += not (call.call == last == "recv")
+                last = call.call
             elif call.call == "fsync":
                 return "AFTER-A-SYNC-FOR-ANOTHER"  # that may take long; it has to wait until nothing is under way
             else:
