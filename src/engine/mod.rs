@@ -24,7 +24,7 @@
 //! |---|---|---|
 //! | watch → intake | 1, no data | dropped: one wake-up is as good as many |
 //! | intake, keeper, session, desk → dispatch (`Event`) | 1024 | the sender waits; dispatch never waits for anyone |
-//! | dispatch → sessions of a destination ([`line`], no crossbeam: it chooses whom it wakes) | [`MAX_IN_HAND`] | – |
+//! | dispatch → sessions of a destination ([`mod@line`], no crossbeam: it chooses whom it wakes) | [`MAX_IN_HAND`] | – |
 //! | dispatch → desk | [`dispatch::LINE`] | the rest waits in dispatch's own overflow |
 //! | settle → keeper (released messages) | 4096 | dropped: the next scan finds the file |
 //! | settle → flush | 1, no data | dropped |

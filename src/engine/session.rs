@@ -1,8 +1,8 @@
 //! One connection at a time to the hosts of one destination: takes parts from its line while there are any, sends
 //! them, settles them.
 //!
-//! Where a host offers PIPELINING, several short messages are under way at once ([`Sender::serve_line`]); the first of a
-//! connection, a long one, and one with which something went wrong go alone ([`Sender::serve`]).
+//! Where a host offers PIPELINING, several short messages are under way at once (`serve_line`); the first of a
+//! connection, a long one, and one with which something went wrong go alone (`serve`).
 //!
 //! Threads: session-n, bounded per destination and in all (dispatch). Not here: the protocol (smtp), where a
 //! destination's hosts are (route), what follows from outcomes (settle).
