@@ -30,10 +30,15 @@ const PIECE: usize = 32;
 /// During a long listing so many of those whose time has come are looked at, so often.
 const SETTLED: usize = BATCH;
 const SETTLED_EVERY: Duration = Duration::from_millis(250);
+/// To find those may take this share of the time, but delays none of them by more than [`SETTLED_EVERY`].
+const SEARCH_SHARE: u32 = 40;
 /// How long the first listing waits for heart's first look at other nodes.
 const FIRST_VERDICT: Duration = Duration::from_secs(1);
-/// A listing may take this share of the time: the next one waits so many times as long as the last one took.
+/// A listing may take this share of the time: the next one waits so many times as long as the last one took …
 const LISTING_SHARE: u32 = 2;
+/// … and so many times where notifications tell what comes in, but not longer than [`REST`] because of that.
+const LISTING_SHARE_WHEN_TOLD: u32 = 20;
+const REST: Duration = Duration::from_secs(60);
 /// Beyond the processors: reading waits for the disk.
 const SPARE_READERS: usize = 2;
 /// So many files of a kind that take time to read are read at once.
@@ -78,8 +83,11 @@ pub fn run(shared: &Arc<Shared>) {
         shared_storage,
         sightings: Sightings::default(),
         next_scan: Instant::now(),
+        next_scan_when_lost: Instant::now(),
         pace: Pace::default(),
+        search: Duration::ZERO,
         worked: Duration::ZERO,
+        in_vain: Duration::ZERO,
         listed: false,
     };
     // Whether a process has died here decides how files are read.
@@ -88,7 +96,7 @@ pub fn run(shared: &Arc<Shared>) {
         std::thread::sleep(Duration::from_micros(500));
     }
     loop {
-        let due = intake.next_scan <= Instant::now();
+        let due = intake.next_listing() <= Instant::now();
         intake.pass(due);
         if shared.stop.is_set() {
             break;
@@ -171,9 +179,15 @@ struct Intake<'a> {
     shared_storage: bool,
     sightings: Sightings,
     next_scan: Instant,
+    /// The same, when there is more to be found than was told.
+    next_scan_when_lost: Instant,
     pace: Pace,
-    /// How much of the present listing went into files, not into the list.
+    /// How long it took, the last time, to find those whose time had come.
+    search: Duration,
+    /// How much of the present listing went into files, not into the list …
     worked: Duration,
+    /// … and how much of that into files that were none of our business: it counts as listing.
+    in_vain: Duration,
     /// The folder has been listed as a whole.
     listed: bool,
 }
@@ -183,7 +197,9 @@ impl Intake<'_> {
     fn pass(&mut self, scan: bool) {
         if !scan {
             let mut names = self.hinted();
-            names.extend(self.sightings.ripe(Instant::now(), usize::MAX));
+            let began = Instant::now();
+            names.extend(self.sightings.ripe(began, usize::MAX));
+            self.search = began.elapsed();
             names.sort_unstable();
             names.dedup();
             for batch in names.chunks(BATCH) {
@@ -191,15 +207,31 @@ impl Intake<'_> {
             }
         } else {
             let began = Instant::now();
-            self.worked = Duration::ZERO;
+            (self.worked, self.in_vain) = (Duration::ZERO, Duration::ZERO);
             if let Some(listed) = self.scan() {
-                let poll = self.shared.settings().config.pickup.poll;
                 let took = if listed { began.elapsed() } else { Duration::ZERO };
-                let took = took.saturating_sub(self.worked);
-                self.next_scan = Instant::now() + self.pace.after(took, LISTING_SHARE, poll);
+                self.rest(took.saturating_sub(self.worked) + self.in_vain);
             }
         }
         self.note_idle(scan);
+    }
+
+    /// Sets the time of the next listing, after one that took so long beside the taking of mail.
+    fn rest(&mut self, took: Duration) {
+        let poll = self.shared.settings().config.pickup.poll;
+        let is_told =
+            self.watch.is_watching() && !self.shared_storage && !self.sightings.has_forgotten_mail();
+        let (short, long) = rests(self.pace.usual(took), poll, is_told);
+        let now = Instant::now();
+        (self.next_scan_when_lost, self.next_scan) = (now + short, now + long);
+    }
+
+    fn next_listing(&self) -> Instant {
+        if self.hints.are_lost() {
+            self.next_scan.min(self.next_scan_when_lost)
+        } else {
+            self.next_scan
+        }
     }
 
     /// Names that notifications have told since the last call.
@@ -236,6 +268,7 @@ impl Intake<'_> {
                 }
             };
         self.sightings.begin_scan();
+        self.hints.forget_losses();
         let mut new: Vec<OsString> = self.hinted();
         let mut batch = Vec::with_capacity(BATCH);
         let mut settled = Instant::now();
@@ -250,7 +283,7 @@ impl Intake<'_> {
                 self.look_at(first);
                 if settled.elapsed() >= SETTLED_EVERY {
                     settled = Instant::now();
-                    self.look_at(self.sightings.ripe(settled, SETTLED));
+                    self.look_at(self.sightings.ripe_mail(settled, SETTLED));
                 }
                 if self.shared.stop.is_set() {
                     return None;
@@ -305,6 +338,7 @@ impl Intake<'_> {
             burials: &self.burials,
             aside: Some(&self.readers),
         };
+        let began = Instant::now();
         let look = |glance: &Glance| look_unharmed(&looker, glance);
         let looks: Vec<Look> = match glances.as_slice() {
             [one] => vec![look(one)],
@@ -312,6 +346,9 @@ impl Intake<'_> {
                 .pool
                 .install(|| many.par_iter().with_min_len(PIECE).map(look).collect()),
         };
+        if looks.iter().all(|look| matches!(look, Look::Wait(_))) {
+            self.in_vain += began.elapsed();
+        }
         self.was_looked_at(glances.into_iter().zip(looks).collect());
     }
 
@@ -343,9 +380,11 @@ impl Intake<'_> {
     }
 
     fn next_look(&self) -> Instant {
-        self.sightings
-            .next()
-            .map_or(self.next_scan, |look| look.min(self.next_scan))
+        let listing = self.next_listing();
+        // Of very many the time of one or another has always come: to look for them must not be all that is done.
+        let pause = self.search.saturating_mul(SEARCH_SHARE).min(SETTLED_EVERY);
+        let look = self.sightings.next();
+        look.map_or(listing, |look| look.max(Instant::now() + pause).min(listing))
     }
 
     /// For drain: nothing is left here, or only what waits for its grace.
@@ -359,6 +398,33 @@ impl Intake<'_> {
                 .pickup_idle
                 .store(self.listed && !self.sightings.expects_soon(), Ordering::SeqCst);
             self.shared.progress.note();
+        }
+    }
+}
+
+/// How long to wait after a listing of such a length: when a notification was lost, and when none was.
+fn rests(usual: Duration, poll: Duration, is_told: bool) -> (Duration, Duration) {
+    let short = poll.max(usual.saturating_mul(LISTING_SHARE));
+    let long = usual.saturating_mul(LISTING_SHARE_WHEN_TOLD).min(REST);
+    (short, if is_told { short.max(long) } else { short })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_huge_folder_is_listed_seldom_where_notifications_tell_what_comes_in() {
+        let (poll, seconds) = (Duration::from_secs(2), Duration::from_secs);
+        for (took, is_told, lost, told) in [
+            (seconds(0), true, poll, poll),
+            (Duration::from_millis(50), true, poll, poll),
+            (seconds(2), true, seconds(4), seconds(40)),
+            (seconds(2), false, seconds(4), seconds(4)),
+            (seconds(5), true, seconds(10), REST),
+            (seconds(50), true, seconds(100), seconds(100)),
+        ] {
+            assert_eq!(rests(took, poll, is_told), (lost, told), "{took:?}");
         }
     }
 }

@@ -22,8 +22,12 @@ pub struct Pace {
 impl Pace {
     /// How long to wait after a listing that took so long: `share` times as long, `poll` at least.
     pub fn after(&mut self, took: Duration, share: u32, poll: Duration) -> Duration {
-        let usual = took.min(std::mem::replace(&mut self.former, took));
-        poll.max(usual.saturating_mul(share))
+        poll.max(self.usual(took).saturating_mul(share))
+    }
+
+    /// Notes how long a listing took; the shorter one of the last two.
+    pub fn usual(&mut self, took: Duration) -> Duration {
+        took.min(std::mem::replace(&mut self.former, took))
     }
 }
 

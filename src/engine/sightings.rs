@@ -101,6 +101,8 @@ pub struct Sightings {
     scan: u64,
     told: usize,
     folder_missing: bool,
+    /// Of the last listing: mail that there was no room to remember.
+    unremembered: bool,
 }
 
 /// More are not remembered: they are looked at anew in each scan.
@@ -133,6 +135,13 @@ impl Sightings {
             .map(|(name, _)| name.clone())
             .take(most)
             .collect()
+    }
+
+    /// Of these, the mail that only needed a little time.
+    pub fn ripe_mail(&self, now: Instant, most: usize) -> Vec<OsString> {
+        let is_ripe = |seen: &Sighting| seen.why.is_soon() && seen.look_again <= now;
+        let ripe = self.files.iter().filter(|(_, seen)| is_ripe(seen));
+        ripe.map(|(name, _)| name.clone()).take(most).collect()
     }
 
     /// When the next one is ripe.
@@ -230,7 +239,14 @@ impl Sightings {
                 scan,
             };
             self.files.insert(name, seen);
+        } else {
+            self.unremembered |= why.is_mail();
         }
+    }
+
+    /// Whether the last listing met mail that only the next one will find again.
+    pub fn has_forgotten_mail(&self) -> bool {
+        self.unremembered
     }
 
     /// Names a strange file once; returns whether it was worth a line.
@@ -268,6 +284,7 @@ impl Sightings {
     /// A whole listing begins.
     pub fn begin_scan(&mut self) {
         self.scan += 1;
+        self.unremembered = false;
         self.fresh.retain(|_, renamed_in| *renamed_in);
     }
 
@@ -363,6 +380,32 @@ mod tests {
         sightings.wants_a_look(OsStr::new("a"), Instant::now());
         sightings.end_scan();
         assert_eq!((sightings.files.len(), sightings.waiting()), (1, 0));
+    }
+
+    #[test]
+    fn mail_whose_time_has_come_is_told_from_what_is_strange() {
+        let mut sightings = Sightings::default();
+        let soon = Why::Quiet((1, 1, 1), Duration::ZERO);
+        sightings.note("mail".into(), soon, &settings(), false);
+        sightings.note("empty".into(), Why::Empty, &settings(), false);
+        let later = Instant::now() + SELDOM * 2;
+        assert_eq!(sightings.ripe_mail(later, 9), ["mail"]);
+        assert_eq!(sightings.ripe(later, 9).len(), 2);
+        assert!(sightings.ripe_mail(later - SELDOM * 3, 9).is_empty());
+    }
+
+    #[test]
+    fn mail_that_there_is_no_room_for_is_known_to_be_somewhere() {
+        let mut sightings = Sightings::default();
+        for n in 0..=MOST {
+            sightings.note(n.to_string().into(), Why::Empty, &settings(), false);
+        }
+        assert!(!sightings.has_forgotten_mail());
+        let locked = Why::Locked((1, 1, 1));
+        sightings.note("mail".into(), locked, &settings(), false);
+        assert!(sightings.has_forgotten_mail());
+        sightings.begin_scan();
+        assert!(!sightings.has_forgotten_mail());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::warn;
@@ -27,9 +28,11 @@ pub enum Happened {
 #[derive(Debug, Default)]
 pub struct Hints {
     names: Mutex<HashMap<OsString, Happened>>,
+    /// A name was not noted, or the system says that it has lost some.
+    lost: AtomicBool,
 }
 
-/// Above this the names are dropped: the wake-up leads to a whole scan all the same.
+/// Above this the names are dropped: a whole scan finds them.
 const MAX_HINTS: usize = 16_384;
 
 impl Hints {
@@ -38,12 +41,28 @@ impl Hints {
         std::mem::take(&mut *self.names.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether something may have come in of which nothing was told.
+    pub fn are_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    /// A whole listing begins: it shows all that was lost.
+    pub fn forget_losses(&self) {
+        self.lost.store(false, Ordering::SeqCst);
+    }
+
     fn note(&self, name: OsString, what: Happened) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if names.len() < MAX_HINTS || names.contains_key(&name) {
             let entry = names.entry(name).or_insert(what);
             *entry = what; // a write after a rename needs its quiet time again
+        } else {
+            self.note_loss();
         }
+    }
+
+    fn note_loss(&self) {
+        self.lost.store(true, Ordering::SeqCst);
     }
 }
 
@@ -115,13 +134,17 @@ impl Watcher {
         };
         let mut own = Own::default();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let Ok(event) = event else { return wake() };
+            let Ok(event) = event else {
+                hints.note_loss();
+                return wake();
+            };
             if let Some(what) = meaning(&event.kind) {
                 for name in event.paths.iter().filter_map(|path| path.file_name()) {
                     hints.note(name.to_owned(), what);
                 }
                 wake();
             } else if event.need_rescan() {
+                hints.note_loss();
                 wake();
             } else {
                 own.note();
@@ -216,6 +239,18 @@ mod tests {
         }
         assert_eq!(seen.get(&OsString::from("moved")), Some(&Happened::RenamedIn));
         assert_eq!(seen.get(&OsString::from("written")), Some(&Happened::Changed));
+    }
+
+    #[test]
+    fn more_names_than_are_kept_are_a_loss_until_the_next_listing() {
+        let hints = Hints::default();
+        (0..MAX_HINTS).for_each(|n| hints.note(n.to_string().into(), Happened::Changed));
+        hints.note("0".into(), Happened::RenamedIn);
+        assert!(!hints.are_lost());
+        hints.note("one more".into(), Happened::Changed);
+        assert!(hints.are_lost());
+        hints.forget_losses();
+        assert!(!hints.are_lost());
     }
 
     #[test]
