@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Messages up to this many bytes are kept in memory from the claim on; larger ones are read as they are sent.
@@ -35,6 +35,8 @@ pub struct Job {
     pub stamps: Stamps,
     /// The heartbeat epoch it was claimed in: an owner that missed its own heartbeat has lost it.
     pub epoch: u64,
+    /// What was held had been set free so many times ([`Shared::free_held`]) when it was taken up.
+    pub generation: u64,
     /// An operator touched it: every open recipient is tried, whatever the schedule says.
     pub forced: bool,
     /// A DSN was due when it was taken up: whoever had it before may have put that one.
@@ -156,6 +158,8 @@ pub struct Released {
     pub file_time: i128,
     /// It waits for its domain to be set free, not for the time.
     pub held: bool,
+    /// As of its job.
+    pub generation: u64,
     /// An operator touched it.
     pub forced: bool,
     /// It was let go of before anything was tried.
@@ -278,6 +282,7 @@ impl Job {
             submission,
             stamps,
             epoch: shared.pulse.epoch(),
+            generation: shared.generation.load(Ordering::SeqCst),
             forced,
             owed_before,
             parts_left: AtomicUsize::new(0),

@@ -279,28 +279,20 @@ impl Keeper<'_> {
             }
             return;
         }
-        let Released {
-            id,
-            due,
-            file_time,
-            held,
-            forced,
-            untried,
-            parent,
-        } = message;
         // The clock was set back between the attempt and now.
-        let too_far = is_too_far(&self.shared.settings(), due);
-        self.remember(
-            id,
-            Waiting {
-                life: id.life,
-                due: if too_far { 0 } else { due },
-                file_time,
-                held,
-                forced: (forced && untried) || too_far,
-                parent,
-            },
-        );
+        let too_far = is_too_far(&self.shared.settings(), message.due);
+        // What it waits for was set free meanwhile.
+        let is_free = message.held && message.generation != self.shared.generation.load(Ordering::SeqCst);
+        let at_once = too_far || is_free;
+        let waiting = Waiting {
+            life: message.id.life,
+            due: if at_once { 0 } else { message.due },
+            file_time: message.file_time,
+            held: message.held,
+            forced: (message.forced && message.untried) || at_once,
+            parent: message.parent,
+        };
+        self.remember(message.id, waiting);
     }
 
     fn next_due(&self) -> Option<Instant> {

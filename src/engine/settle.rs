@@ -340,6 +340,7 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
         due: state.record.due().unwrap_or(0).max(state.parked),
         file_time: state.record.file_time,
         held: state.held,
+        generation: job.generation,
         forced: job.forced,
         untried,
         parent: undelivered::parent_of(state.record.sender.as_ref(), state.record.envid.as_deref()),
