@@ -11,6 +11,7 @@ import re
 import socket
 import struct
 import threading
+import time
 
 
 # Below the ports that the system gives to connections: a host that is down for a while must find its port again.
@@ -31,6 +32,18 @@ def free_port(bound):
             return port
         except OSError:
             continue
+
+
+def bound_again(bound, port):
+    """For a host that comes back; what others do with its number for a moment is waited for."""
+    until = time.monotonic() + 20
+    while True:
+        try:
+            return bound(port)
+        except OSError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 class Network:
@@ -54,7 +67,7 @@ class Host:
         self.seen = set()
         self.server, self.fillers, self.sessions = None, [], set()
         self.port = free_port(self.bound)
-        self.socket = self.bound(self.port)
+        self.socket = bound_again(self.bound, self.port)
         self.become(mode)
 
     @staticmethod
@@ -74,7 +87,7 @@ class Host:
         # What a host has on the wire ends when it changes: that is what being restarted does.
         if self.mode:
             await self.shut()
-            self.socket = self.bound(self.port)
+            self.socket = bound_again(self.bound, self.port)
         self.mode = mode
         if mode == "hole":
             self.socket.listen(0)
