@@ -105,8 +105,10 @@ pub struct Sightings {
     unremembered: bool,
 }
 
-/// More are not remembered: they are looked at anew in each scan.
+/// More are not remembered: they are looked at anew in each scan. What is no mail leaves room for mail, which would have to
+/// wait for the next scan.
 const MOST: usize = 100_000;
+const MOST_WITH_MAIL: usize = 2 * MOST;
 /// Strange files that are named in the log; further ones are only counted.
 const MOST_TOLD: usize = 100;
 /// A file that stays strange is looked at ever more seldom, at least this often.
@@ -226,7 +228,8 @@ impl Sightings {
         let may_pass = matches!(why, Why::Empty | Why::Linked) && now - first_seen < settings.poll;
         let told = told || (!may_pass && self.tell(&name, &why));
         let must_be_known = matches!(why, Why::BeingRead(_) | Why::Crowded(_));
-        if self.files.len() < MOST || must_be_known || self.files.contains_key(&name) {
+        let most = if why.is_mail() { MOST_WITH_MAIL } else { MOST };
+        if self.files.len() < most || must_be_known || self.files.contains_key(&name) {
             let look_again = now + wait.max(Duration::from_millis(1));
             let scan = self.scan;
             let seen = Sighting {
@@ -397,12 +400,12 @@ mod tests {
     #[test]
     fn mail_that_there_is_no_room_for_is_known_to_be_somewhere() {
         let mut sightings = Sightings::default();
-        for n in 0..=MOST {
-            sightings.note(n.to_string().into(), Why::Empty, &settings(), false);
-        }
+        let mut note = |name: String, why| sightings.note(name.into(), why, &settings(), false);
+        (0..=MOST).for_each(|n| note(format!("empty {n}"), Why::Empty));
+        (0..MOST).for_each(|n| note(format!("mail {n}"), Why::Locked((1, 1, 1))));
+        assert_eq!(sightings.files.len(), MOST_WITH_MAIL);
         assert!(!sightings.has_forgotten_mail());
-        let locked = Why::Locked((1, 1, 1));
-        sightings.note("mail".into(), locked, &settings(), false);
+        sightings.note("one more".into(), Why::Locked((1, 1, 1)), &settings(), false);
         assert!(sightings.has_forgotten_mail());
         sightings.begin_scan();
         assert!(!sightings.has_forgotten_mail());
