@@ -149,7 +149,8 @@ impl Candidate {
         let found = path.symlink_metadata().ok()?;
         let is_copy = found.dev() != self.meta.dev();
         let same_times = found.mtime() == self.meta.mtime() && found.mtime_nsec() == self.meta.mtime_nsec();
-        let same = found.is_file() && found.len() == self.meta.len();
+        // One name, also now: between two links to the file of another, one moment of none would pass for one's own.
+        let same = strangeness(&found).is_none() && found.len() == self.meta.len();
         (same && (is_copy || (found.ino() == self.meta.ino() && same_times))).then_some(found)
     }
 }
@@ -285,6 +286,10 @@ mod tests {
         let seen = candidate(&path);
         std::fs::rename(&path, &claimed).unwrap();
         assert!(seen.found_at(&claimed).is_some());
+        let second = dir.path().join("second");
+        std::fs::hard_link(&claimed, &second).unwrap();
+        assert!(seen.found_at(&claimed).is_none(), "it has another name");
+        std::fs::remove_file(&second).unwrap();
         // Without a lease nobody holds the writer back.
         set_lease(&seen.file, libc::F_UNLCK);
         File::options()
