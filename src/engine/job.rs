@@ -315,9 +315,12 @@ impl Job {
     /// The fence: whether this process may still act for the message. A look can be old, a rename cannot; see
     /// contract §3.
     pub fn is_ours(&self, shared: &Shared) -> bool {
-        shared.pulse.is_fresh()
-            && shared.pulse.epoch() == self.epoch
-            && shared.spool.claim_state(self.id) == ClaimState::Ours
+        self.is_in_time(shared) && shared.spool.claim_state(self.id) == ClaimState::Ours
+    }
+
+    /// The part of the fence that asks no disk: our heartbeat is fresh, and the claim was made in its time.
+    pub fn is_in_time(&self, shared: &Shared) -> bool {
+        shared.pulse.is_fresh() && shared.pulse.epoch() == self.epoch
     }
 
     /// The Message-ID without angle brackets: the file's own, else the one we stamp.

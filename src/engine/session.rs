@@ -188,9 +188,8 @@ impl Sender<'_> {
 
     /// Waits for what becomes of the oldest part under way; `true`: it has to go on, alone.
     fn land(&mut self, one: &mut Aboard, settings: &Settings) -> bool {
-        let link = self.link.as_mut();
-        let in_time = self.shared.pulse.is_fresh() && self.shared.pulse.epoch() == one.part.job.epoch;
-        let landed = link.and_then(|link| {
+        let in_time = one.part.job.is_in_time(self.shared);
+        let landed = self.link.as_mut().and_then(|link| {
             if !in_time {
                 // We were asleep since it was launched, and others may have it: what has not left stays here.
                 link.session.hang_up();

@@ -1,26 +1,14 @@
 //! Several messages under way on one connection.
 
-use super::super::{Launch, Sent, Session, Transaction};
+use super::super::{Launch, Sent, Session};
 use super::support::*;
-use crate::mail::Recipient;
 
 const PIPED: &[&str] = &["PIPELINING"];
 const CHUNKED: &[&str] = &["PIPELINING", "CHUNKING"];
 const WINDOW: usize = 16;
 
 fn launch_to(session: &mut Session, to: &[&str], body: &Text, window: usize) -> Launch {
-    let sender = address("from@here.test");
-    let to = recipients(to);
-    let list: Vec<&Recipient> = to.iter().collect();
-    let tx = Transaction {
-        sender: Some(&sender),
-        ret: None,
-        envid: None,
-        utf8: false,
-        recipients: &list,
-        before_partial: None,
-    };
-    session.launch(&tx, body, window)
+    with_transaction(&recipients(to), |tx| session.launch(tx, body, window))
 }
 
 fn launch(session: &mut Session, to: &str) {

@@ -299,8 +299,13 @@ pub fn recipients(list: &[&str]) -> Vec<Recipient> {
     list.iter().map(|text| Recipient::plain(address(text))).collect()
 }
 
-/// One transaction from `from@here.test`.
+/// One transaction from `from@here.test`, alone.
 pub fn send(session: &mut Session, to: &[Recipient], body: &dyn Body) -> super::super::Sent {
+    with_transaction(to, |tx| session.send(tx, body))
+}
+
+/// What one from `from@here.test` is made of.
+pub fn with_transaction<T>(to: &[Recipient], then: impl FnOnce(&Transaction<'_>) -> T) -> T {
     let sender = address("from@here.test");
     let list: Vec<&Recipient> = to.iter().collect();
     let tx = Transaction {
@@ -311,7 +316,7 @@ pub fn send(session: &mut Session, to: &[Recipient], body: &dyn Body) -> super::
         recipients: &list,
         before_partial: None,
     };
-    session.send(&tx, body)
+    then(&tx)
 }
 
 /// `Failed 5.1.1 550 5.1.1 no`
