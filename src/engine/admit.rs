@@ -178,5 +178,5 @@ fn later(shared: &Shared, id: MessageId) -> Admitted {
     if let Err(error) = shared.spool.release(id) {
         debug!(%id, %error, "taken up again by the next scan");
     }
-    Admitted::Later(super::keeper::DISK_AGAIN)
+    Admitted::Later(super::due::DISK_AGAIN)
 }

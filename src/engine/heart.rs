@@ -203,7 +203,9 @@ fn judge(shared: &Shared, nodes: &std::path::Path, watched: &mut HashMap<NodeNam
     let (anew, epoch) = (bench.anew.swap(false, Ordering::SeqCst), shared.pulse.epoch());
     let cluster = &shared.settings().config.cluster;
     let beat = cluster.heartbeat.as_millis().max(1);
-    let looks = u32::try_from(cluster.lease.as_millis().div_ceil(beat)).unwrap_or(u32::MAX);
+    let looks = u32::try_from(cluster.lease.as_millis() / beat)
+        .unwrap_or(u32::MAX)
+        .max(1);
     let Ok(mut names) = node::known(nodes) else {
         return; // no look: our next beat tells of the trouble
     };

@@ -1,47 +1,52 @@
 //! Queue: lists it, takes what is due, sees what an operator did, takes over what a dead node left (contract §3, §6).
 //!
 //! Reads: Queue, and Pickup for half-made claims across volumes. Writes: both through `mailroot` (claims, takeovers,
-//! removal of what is worthless). Thread: keeper, and rayon for the records of a first scan. Not here: when a message
-//! is due (queue/schedule), sending (dispatch).
+//! removal of what is worthless). Threads: keeper, and a pool of its own that reads records, claims and takes over.
+//! Not here: when a message is due (queue/schedule), how one is taken (due), sending (dispatch).
 
-use super::admit::{Admitted, Origin, admit};
-use super::burial::{self, Burials, Unread};
 use super::dispatch::Event;
+use super::due::{FOR_PARENT, Taken, Taker};
 use super::job::Released;
-use super::listing::{HalfClaim, Listing, Pace};
+use super::listing::{Effort, HalfClaim, Listing, Pace};
 use super::orphans::Orphans;
-use super::shared::{Mode, Settings, Shared, lock};
-use super::waiting::{Waiting, differs, first_sight, is_too_far, parse};
-use super::{takeover, trial, undelivered};
-use crate::badmail::Reason;
+use super::shared::{Mode, Shared, lock};
+use super::waiting::{Waiting, differs, first_sight, is_too_far};
+use super::{takeover, trial};
 use crate::clock::{self, Millis, Steady};
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
 use crate::mailroot::{DiskError, NodeName, prune};
 use crossbeam_channel::{Receiver, select};
 use rayon::prelude::*;
-use std::cell::OnceCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 use tracing::{debug, error, info, warn};
 
-/// How soon it is looked again whether the message that a report is about is done with it.
-const FOR_PARENT: Duration = Duration::from_millis(500);
 /// A drain waits for that no longer than this.
 const DRAIN_FOR_PARENT: Duration = Duration::from_secs(10);
-/// What the disk did not let us take or read is tried again after this: soon enough once it is well again.
-pub const DISK_AGAIN: Duration = Duration::from_secs(2);
 /// How often it is looked for what is too old or too much: in Badmail, and of proofs of the storage that were killed.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// A listing may take this share of the time: the next one waits so many times as long as the last one took.
-const LISTING_SHARE: u32 = 20;
+const LISTING_SHARE: u32 = 30;
+/// Threads that claim and read: on network storage each step is a long wait, and those who wait for a sync share it.
+const THREADS: usize = 16;
+/// So many messages are taken in hand together.
+const BATCH: usize = 64;
 
 /// Keeps Queue until the end.
 pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(THREADS)
+        .thread_name(|n| format!("keeper-{n}"))
+        .panic_handler(|_| error!("an internal error while a message of Queue was read"))
+        .build();
+    let pool = match pool {
+        Ok(pool) => pool,
+        Err(error) => return error!(%error, "cannot start the threads that read Queue"),
+    };
     let mut keeper = Keeper {
         shared,
         waiting: HashMap::new(),
@@ -58,7 +63,8 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         steady: Steady::default(),
         begun: Instant::now(),
         for_parents: HashSet::new(),
-        burials: OnceCell::new(),
+        taker: Taker::new(shared),
+        pool,
     };
     let (mut next_scan, mut pace) = (Instant::now(), Pace::default());
     loop {
@@ -66,15 +72,8 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
             next_scan = Instant::now();
         }
         if next_scan <= Instant::now() {
-            let began = Instant::now();
-            keeper.scan();
+            let took = keeper.scan();
             let poll = shared.settings().config.pickup.poll;
-            // One that failed is tried again soon, however long it hung.
-            let took = if keeper.scanned {
-                began.elapsed()
-            } else {
-                Duration::ZERO
-            };
             next_scan = Instant::now() + pace.after(took, LISTING_SHARE, poll);
         }
         keeper.take_due();
@@ -89,9 +88,7 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
             keeper.released(message);
         }
     }
-    if let Some(burials) = keeper.burials.into_inner() {
-        burials.finish();
-    }
+    keeper.taker.finish();
 }
 
 struct Keeper<'a> {
@@ -115,31 +112,39 @@ struct Keeper<'a> {
     begun: Instant,
     /// Reports that a drain waits for.
     for_parents: HashSet<Ulid>,
-    /// Started when first needed: what lies in Queue was nearly always understood once.
-    burials: OnceCell<Burials>,
+    taker: Taker<'a>,
+    pool: rayon::ThreadPool,
 }
 
 impl Keeper<'_> {
-    /// One whole look at Queue.
-    fn scan(&mut self) {
+    /// One whole look at Queue. Returns what each such look costs again; what is new is met, and what the dead have
+    /// left is taken, only once. One that failed is tried again soon, however long it hung.
+    fn scan(&mut self) -> Effort {
+        let since = Effort::begin();
         // Before the listing, which then shows all that they ever claimed.
         let dead: HashSet<NodeName> = std::mem::take(&mut *lock(&self.shared.dead));
         let (listing, half_claims) = match self.list() {
             Ok(lists) => lists,
-            Err(error) => return self.cannot_list(&error, dead),
+            Err(error) => {
+                self.cannot_list(&error, dead);
+                return Effort::default();
+            }
         };
+        let unknown = self.compare(&listing);
+        let effort = since.end();
         let finished = takeover::finish_half_claims(self.shared, half_claims, &dead, &mut self.failed);
-        let taken = takeover::take_over(self.shared, &listing, &dead, &finished.stuck);
+        let taken = takeover::take_over(self.shared, &listing, &dead, &finished.stuck, &self.pool);
         self.shared.condemn(&trial::guilty(self.shared, &taken));
         self.unlisted = finished.any || !taken.is_empty();
         if self.unlisted {
             self.shared.poke_keeper(); // what was taken over is listed at once
         }
-        self.compare(&listing);
+        self.meet(&unknown);
         self.sweep_orphans(&listing);
         takeover::bury_the_dead(self.shared, &listing, &dead, !self.scanned);
         self.scanned = true;
         self.prune();
+        effort
     }
 
     /// After the wall clock was set, what is known of due times is worth nothing: the records are read again.
@@ -211,8 +216,8 @@ impl Keeper<'_> {
         Ok((listing, half_claims))
     }
 
-    /// What is new, gone, or touched since the last listing.
-    fn compare(&mut self, listing: &Listing) {
+    /// What is gone, touched, or new since the last listing; returns the new ones.
+    fn compare(&mut self, listing: &Listing) -> Vec<(MessageId, i128)> {
         let seen: HashSet<Ulid> = listing.waiting.iter().map(|(id, _)| id.ulid).collect();
         self.waiting.retain(|ulid, _| seen.contains(ulid));
         self.for_parents.retain(|ulid| seen.contains(ulid));
@@ -234,11 +239,15 @@ impl Keeper<'_> {
                 _ => unknown.push((*id, *file_time)),
             }
         }
+        unknown
+    }
+
+    /// Reads the records of those who were not known.
+    fn meet(&mut self, unknown: &[(MessageId, i128)]) {
         let (spool, settings) = (&self.shared.spool, self.shared.settings());
-        let read: Vec<(MessageId, Waiting)> = unknown
-            .par_iter()
-            .map(|(id, file_time)| (*id, first_sight(&settings, spool, *id, *file_time)))
-            .collect();
+        let sight =
+            |(id, file_time): &(MessageId, i128)| (*id, first_sight(&settings, spool, *id, *file_time));
+        let read: Vec<(MessageId, Waiting)> = self.pool.install(|| unknown.par_iter().map(sight).collect());
         for (id, waiting) in read {
             self.remember(id, waiting);
         }
@@ -307,50 +316,79 @@ impl Keeper<'_> {
         self.free_held_domains();
         let settings = self.shared.settings();
         let (now, until) = (clock::now(), Instant::now() + settings.config.pickup.poll);
-        let mut jobs = Vec::new();
-        while let Some(&Reverse((due, ulid))) = self.due.peek() {
-            // On slow storage a long row takes minutes: what the dead have left does not wait for its end.
+        loop {
+            // On slow storage a long row takes time: what the dead have left does not wait for its end.
             let for_dead = Instant::now() >= until && !lock(&self.shared.dead).is_empty();
-            if for_dead || due > now || !self.shared.may_claim() || self.shared.in_hand.room() == 0 {
+            let batch = if for_dead {
+                Vec::new()
+            } else {
+                self.next_batch(now)
+            };
+            if batch.is_empty() {
                 break;
             }
-            self.due.pop();
-            if self.attempted.contains(&ulid) {
-                continue;
-            }
-            let Some(waiting) = self.waiting.get(&ulid).copied().filter(|w| w.due == due) else {
-                continue;
+            let taker = &self.taker;
+            let take = |(id, waiting): &(MessageId, Waiting)| taker.take(&settings, *id, *waiting);
+            let taken: Vec<Taken> = match batch.as_slice() {
+                [one] => vec![take(one)],
+                many => self
+                    .pool
+                    .install(|| many.par_iter().with_max_len(1).map(take).collect()),
             };
-            let id = MessageId {
-                ulid,
-                life: waiting.life,
-            };
-            self.for_parents.remove(&ulid);
-            match self.take(&settings, id, waiting) {
-                Taken::Job(job) => jobs.push(job),
-                Taken::Nothing => {}
-                Taken::Later(wait) | Taken::Buried(wait) => {
-                    let due = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(60_000).max(100));
-                    let is_short = wait == FOR_PARENT && self.begun.elapsed() < DRAIN_FOR_PARENT;
-                    if is_short {
-                        self.for_parents.insert(ulid);
-                    }
-                    if self.shared.mode == Mode::Run || is_short {
-                        self.remember(id, Waiting { due, ..waiting });
-                    }
-                    continue;
+            let mut jobs = Vec::new();
+            for ((id, waiting), taken) in batch.into_iter().zip(taken) {
+                match taken {
+                    Taken::Job(job) => jobs.push(job),
+                    Taken::Nothing => {}
+                    Taken::Later(wait) | Taken::Buried(wait) => self.take_later(now, id, waiting, wait),
                 }
             }
-            self.waiting.remove(&ulid);
-            if jobs.len() >= 64 {
-                let _ = self.shared.events.send(Event::Jobs(std::mem::take(&mut jobs)));
+            if !jobs.is_empty() {
+                let _ = self.shared.events.send(Event::Jobs(jobs));
             }
         }
-        if !jobs.is_empty() {
-            let _ = self.shared.events.send(Event::Jobs(jobs));
+        self.note_idle(now);
+    }
+
+    /// Those who are taken next, no longer among the waiting.
+    fn next_batch(&mut self, now: Millis) -> Vec<(MessageId, Waiting)> {
+        let room = self.shared.in_hand.room().min(BATCH);
+        let mut batch = Vec::new();
+        while batch.len() < room && self.shared.may_claim() {
+            let Some(&Reverse((due, ulid))) = self.due.peek().filter(|Reverse((due, _))| *due <= now) else {
+                break;
+            };
+            self.due.pop();
+            // What was put off, or forgotten, has left its former entry here.
+            if self.attempted.contains(&ulid) || self.waiting.get(&ulid).is_none_or(|w| w.due != due) {
+                continue;
+            }
+            if let Some(waiting) = self.waiting.remove(&ulid) {
+                self.for_parents.remove(&ulid);
+                let life = waiting.life;
+                batch.push((MessageId { ulid, life }, waiting));
+            }
         }
-        let nothing_due = self.due.peek().is_none_or(|Reverse((due, _))| *due > now);
+        batch
+    }
+
+    fn take_later(&mut self, now: Millis, id: MessageId, waiting: Waiting, wait: Duration) {
+        let due = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(60_000).max(100));
+        let is_short = wait == FOR_PARENT && self.begun.elapsed() < DRAIN_FOR_PARENT;
+        if is_short {
+            self.for_parents.insert(id.ulid);
+        }
+        if self.shared.mode == Mode::Run || is_short {
+            self.remember(id, Waiting { due, ..waiting });
+        } else {
+            self.waiting.insert(id.ulid, waiting); // known, and not again in this run
+        }
+    }
+
+    /// For drain: nothing is due here, and nothing is to come.
+    fn note_idle(&self, now: Millis) {
         if self.shared.mode == Mode::Drain && self.scanned {
+            let nothing_due = self.due.peek().is_none_or(|Reverse((due, _))| *due > now);
             let all_seen = self.shared.claimants_judged()
                 && lock(&self.shared.dead).is_empty()
                 && self.for_parents.is_empty()
@@ -360,98 +398,6 @@ impl Keeper<'_> {
                 .store(nothing_due && all_seen, Ordering::SeqCst);
             self.shared.progress.note();
         }
-    }
-
-    fn take(&self, settings: &Settings, id: MessageId, waiting: Waiting) -> Taken {
-        if !self.shared.in_hand.enter(id.ulid) {
-            return Taken::Nothing;
-        }
-        let read = AssertUnwindSafe(|| self.claim_and_read(settings, id, waiting));
-        let result = catch_unwind(read).unwrap_or_else(|_| {
-            error!(%id, "an internal error while it was read; it begins a new life");
-            Taken::Nothing
-        });
-        if !matches!(result, Taken::Job(_) | Taken::Buried(_)) {
-            self.shared.in_hand.leave(id.ulid);
-        }
-        result
-    }
-
-    fn claim_and_read(&self, settings: &Settings, id: MessageId, waiting: Waiting) -> Taken {
-        let shared = self.shared;
-        // Looked at before the claim, so that it stays where whoever owes it looks for it.
-        if let Some(parent) = waiting.parent.filter(|&parent| parent != id.ulid)
-            && undelivered::is_still_owed(shared, parent).unwrap_or(true)
-        {
-            return Taken::Later(FOR_PARENT);
-        }
-        match shared.spool.claim_waiting(id) {
-            Ok(true) => {}
-            Ok(false) => return Taken::Nothing,
-            Err(error) => {
-                warn!(%id, %error, "cannot be claimed now");
-                return Taken::Later(DISK_AGAIN);
-            }
-        }
-        // The truth is what is read after the claim; what was seen before was a hint.
-        let record = match shared.spool.read_env(id) {
-            Ok(None) => None,
-            Ok(Some(bytes)) => match parse(&bytes, id) {
-                Ok(record) => Some(record),
-                Err(why) => {
-                    let why = Reason::EnvDamaged { why: &why };
-                    return bury_here(shared, id, &format!("{id}.EML"), why);
-                }
-            },
-            Err(error) => {
-                warn!(%id, %error, "its record cannot be read now");
-                let _ = shared.spool.release(id);
-                return Taken::Later(DISK_AGAIN);
-            }
-        };
-        // What a dead node has written may not be on the disk yet, and what follows from it would be.
-        if id.life > 0
-            && let Err(error) = shared.spool.sync_queue()
-        {
-            shared.distrust(&error);
-            let _ = shared.spool.release(id);
-            return Taken::Later(DISK_AGAIN);
-        }
-        let file = record
-            .as_ref()
-            .map_or_else(|| format!("{id}.EML"), |record| record.file.clone());
-        if shared.is_condemned(id.ulid) {
-            let why = "reading it ends the process";
-            return bury_here(shared, id, &file, Reason::TwiceCrashed { why });
-        }
-        let origin = if waiting.forced {
-            Origin::Touched
-        } else {
-            Origin::Queue
-        };
-        match admit(shared, settings, id, file, record, origin) {
-            Admitted::Job(job) => Taken::Job(job),
-            Admitted::Gone => Taken::Nothing,
-            Admitted::Unread(unread) => self.bury(*unread),
-            Admitted::WaitsForParent => Taken::Later(FOR_PARENT),
-            Admitted::Later(wait) => Taken::Later(wait),
-        }
-    }
-
-    /// Aside: it is copied, and waits for the disk several times.
-    fn bury(&self, unread: Unread) -> Taken {
-        let shared = self.shared;
-        let burials = self
-            .burials
-            .get_or_init(|| burial::start(shared, &shared.keeper_wake.0));
-        if !burials.take_place() {
-            let _ = shared.spool.release(unread.id);
-            return Taken::Later(DISK_AGAIN);
-        }
-        if let Err(unread) = burials.hand_over(unread) {
-            burial::bury(shared, &unread);
-        }
-        Taken::Buried(DISK_AGAIN)
     }
 
     /// After a reload: what waits for its domain may go.
@@ -473,20 +419,5 @@ impl Keeper<'_> {
                 self.due.push(Reverse((0, ulid)));
             }
         }
-    }
-}
-
-enum Taken {
-    Job(Arc<super::job::Job>),
-    Nothing,
-    Later(Duration),
-    /// In the hand of those who bury; if they cannot, it is looked at again.
-    Buried(Duration),
-}
-
-fn bury_here(shared: &Shared, id: MessageId, file: &str, why: Reason<'_>) -> Taken {
-    match burial::bury_here(shared, id, file, why) {
-        true => Taken::Nothing,
-        false => Taken::Later(DISK_AGAIN),
     }
 }

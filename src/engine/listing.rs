@@ -10,19 +10,56 @@ use crate::mailroot::spool::mtime_nanos;
 use crate::mailroot::{DiskError, NodeName, QueueName};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// What a piece of work has cost.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Effort {
+    /// From its begin to its end.
+    pub time: Duration,
+    /// Of that, on a processor.
+    pub work: Duration,
+}
+
+/// See [`Effort`].
+pub struct Since(Instant, Duration);
+
+impl Effort {
+    /// It begins, on this thread.
+    pub fn begin() -> Since {
+        Since(Instant::now(), processor_time())
+    }
+}
+
+impl Since {
+    /// It ends.
+    pub fn end(&self) -> Effort {
+        Effort {
+            time: self.0.elapsed(),
+            work: processor_time().saturating_sub(self.1),
+        }
+    }
+}
+
+/// Of this thread.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
 
 /// When a folder is listed again: listings take no more than a share of the time. Of two in a row the shorter one
-/// counts: a storage that did not answer for a while says nothing about the size of the folder.
+/// counts: a storage that did not answer for a while says nothing about the size of the folder. What a processor had to
+/// do counts at once.
 #[derive(Default)]
 pub struct Pace {
     former: Duration,
 }
 
 impl Pace {
-    /// How long to wait after a listing that took so long: `share` times as long, `poll` at least.
-    pub fn after(&mut self, took: Duration, share: u32, poll: Duration) -> Duration {
-        poll.max(self.usual(took).saturating_mul(share))
+    /// How long to wait after a listing that cost so much: `share` times as long, `poll` at least.
+    pub fn after(&mut self, took: Effort, share: u32, poll: Duration) -> Duration {
+        let usual = self.usual(took.time).max(took.work);
+        poll.max(usual.saturating_mul(share))
     }
 
     /// Notes how long a listing took; the shorter one of the last two.
@@ -137,11 +174,21 @@ mod tests {
     fn a_large_folder_is_listed_less_often_and_a_storage_that_hung_once_changes_nothing() {
         let (poll, large) = (Duration::from_secs(2), Duration::from_secs(3));
         let mut pace = Pace::default();
-        assert_eq!(pace.after(large, 20, poll), poll, "one says nothing");
-        assert_eq!(pace.after(large, 20, poll), Duration::from_secs(60));
+        let waited = |time, work| Effort { time, work };
+        let hung = waited(large, Duration::ZERO);
+        assert_eq!(pace.after(hung, 20, poll), poll, "one says nothing");
+        assert_eq!(pace.after(hung, 20, poll), Duration::from_secs(60));
+        let mut pace = Pace::default();
+        let worked = waited(large, Duration::from_secs(1));
+        assert_eq!(
+            pace.after(worked, 20, poll),
+            Duration::from_secs(20),
+            "work is no hanging"
+        );
         let mut pace = Pace::default();
         for took in [0, 60, 0, 0] {
-            assert_eq!(pace.after(Duration::from_secs(took), 20, poll), poll, "{took} s");
+            let hung = waited(Duration::from_secs(took), Duration::ZERO);
+            assert_eq!(pace.after(hung, 20, poll), poll, "{took} s");
         }
     }
 }

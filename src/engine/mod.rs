@@ -6,7 +6,8 @@
 //! main       signals, then Stop; SIGHUP → new settings
 //! watch      notify's callback ── names + wake-up ─▶ intake, which follows the folder when it is made again
 //! intake     lists Pickup; a rayon pool looks at, claims and parses a batch ── Event::Jobs ─▶ dispatch
-//! keeper     lists Queue: what is due, what an operator did, what a dead node left ── Event::Jobs ─▶ dispatch
+//! keeper     lists Queue: what is due, what an operator did, what a dead node left; a rayon pool claims and reads
+//!            ── Event::Jobs ─▶ dispatch
 //! dispatch   owns the destinations: per-destination lines, sessions, which are down; one Event enum, one select!
 //! session-n  one connection each: takes parts from its destination's line, sends, settles
 //! desk-n     Drop, and parts that end without a connection; settles
@@ -38,6 +39,7 @@ mod attempt;
 pub mod burial;
 pub mod desk;
 pub mod dispatch;
+pub mod due;
 pub mod flush;
 pub mod heart;
 pub mod intake;

@@ -1,17 +1,16 @@
 //! What others left: claims of dead nodes, claims across volumes that were cut short, what was being written.
 //!
-//! Reads and writes: Queue, Pickup, Status through `mailroot`. Threads: keeper, and takeover where there is much to
-//! take; at the end of the process, main. Not here: who is dead (heart).
+//! Reads and writes: Queue, Pickup, Status through `mailroot`. Threads: keeper and its pool; at the end of the
+//! process, main. Not here: who is dead (heart).
 
 use super::listing::{HalfClaim, Listing};
 use super::shared::{Shared, lock};
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
 use crate::mailroot::{NodeName, node};
+use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
@@ -32,10 +31,6 @@ pub type Failed = HashMap<PathBuf, Instant>;
 const AT_A_TIME: usize = 64;
 /// One that cannot be finished is left alone for so long: a full disk may have room again by then.
 const LEAVE_ALONE: Duration = Duration::from_secs(5);
-
-/// So many threads take messages over, each of them so many at least: on network storage a rename is a long wait.
-const TAKERS: usize = 16;
-const FOR_ONE: usize = 4;
 
 /// Finishes `Pickup/.ID@NODE.EML` of the dead and of ourselves.
 pub fn finish_half_claims(
@@ -100,6 +95,7 @@ pub fn take_over(
     listing: &Listing,
     dead: &HashSet<NodeName>,
     stuck: &HashSet<Ulid>,
+    pool: &rayon::ThreadPool,
 ) -> Vec<MessageId> {
     let is_due = |(id, node): &&(MessageId, NodeName)| {
         is_left(shared, id.ulid, node, dead) && !stuck.contains(&id.ulid)
@@ -112,29 +108,18 @@ pub fn take_over(
     let own: usize = shared.spool.node().as_str().bytes().map(usize::from).sum();
     let start = own.checked_rem(left.len()).unwrap_or(0);
     left.rotate_left(start);
-    let (next, taken) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        while let Some((id, node)) = left.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match shared.spool.take_over(*id, node) {
-                Ok(true) => {
-                    info!(%id, from = %node, "taken over");
-                    lock(&taken).push(id.next_life());
-                }
-                Ok(false) => {}
-                Err(error) => warn!(%id, %error, "cannot be taken over now"),
-            }
+    let take = |(id, node): &&(MessageId, NodeName)| match shared.spool.take_over(*id, node) {
+        Ok(true) => {
+            info!(%id, from = %node, "taken over");
+            Some(id.next_life())
+        }
+        Ok(false) => None,
+        Err(error) => {
+            warn!(%id, %error, "cannot be taken over now");
+            None
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..left.len().div_ceil(FOR_ONE).min(TAKERS) {
-            // One that cannot be started leaves the work to the rest.
-            let _ = std::thread::Builder::new()
-                .name("takeover".into())
-                .spawn_scoped(scope, work);
-        }
-        work();
-    });
-    taken.into_inner().unwrap_or_else(PoisonError::into_inner)
+    pool.install(|| left.par_iter().with_max_len(1).filter_map(take).collect())
 }
 
 /// Whoever had a message may have died between the unlink of `Pickup/.ID@NODE.EML` and its sync: before a copy gets a
