@@ -7,35 +7,33 @@
 //! characters are always escaped, and what cannot be written is dropped rather than stopping mail.
 
 mod calm;
+mod out;
+mod time;
 
 use crate::config::{Log, LogFormat, LogLevel};
 use crate::mail::plain::is_printable;
-use crate::mailroot::tree;
 use calm::Calm;
 use jiff::Timestamp;
+pub use out::together;
+use out::{Out, Sink, Target};
 use std::fmt::{self, Write as _};
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::reload;
 
 /// Target of what is told of each message or file, however many there are.
 pub const EACH: &str = "mailroot::each";
-
-/// A log file that cannot be written is tried again after this long.
-const RETRY: Duration = Duration::from_secs(60);
 
 /// The log of this process, once started.
 #[derive(Clone)]
@@ -71,7 +69,7 @@ impl Logging {
 
     fn build(log: &Log, folder: &Path, sink: Sink) -> (Self, impl Subscriber + Send + Sync + use<>) {
         let (level, handle) = reload::Layer::new(filter(log.level));
-        let target = Target { sink, file: None };
+        let target = Target::new(sink);
         let logging = Self {
             level: handle,
             json: Arc::new(AtomicBool::new(false)),
@@ -109,7 +107,7 @@ struct Clock;
 
 impl FormatTime for Clock {
     fn format_time(&self, w: &mut Writer<'_>) -> fmt::Result {
-        write!(w, "{:.3}", Timestamp::now())
+        time::write(w, Timestamp::now())
     }
 }
 
@@ -163,7 +161,7 @@ where
         if json {
             return self.as_json.format_event(ctx, to, event);
         }
-        let mut words = Words::default();
+        let mut words = Words::with_room();
         event.record(&mut words);
         let level = match *event.metadata().level() {
             Level::ERROR => "ERROR",
@@ -172,7 +170,9 @@ where
             _ => "debug",
         };
         Clock.format_time(&mut to)?;
-        writeln!(to, " {level} {}{}", words.message, words.fields)
+        [" ", level, " ", &words.message, &words.fields, "\n"]
+            .into_iter()
+            .try_for_each(|part| to.write_str(part))
     }
 }
 
@@ -196,12 +196,20 @@ struct Words {
 }
 
 impl Words {
+    /// For a line of usual length.
+    fn with_room() -> Self {
+        Self {
+            fields: String::with_capacity(384),
+            value: String::with_capacity(64),
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             push_escaped(&mut self.message, value);
             return;
         }
-        self.fields.reserve(value.len() + 64);
         self.fields.push(' ');
         self.fields.push_str(field.name());
         self.fields.push('=');
@@ -248,132 +256,6 @@ fn push_escaped(out: &mut String, text: &str) {
     }
 }
 
-/// Where lines go, shared by all threads.
-#[derive(Clone)]
-struct Out(Arc<Mutex<Target>>);
-
-impl Out {
-    fn with<T>(&self, f: impl FnOnce(&mut Target) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl<'a> MakeWriter<'a> for Out {
-    type Writer = Out;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self.clone()
-    }
-}
-
-impl Write for Out {
-    /// Takes a whole line and always succeeds.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.with(|target| target.write(line));
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Target {
-    sink: Sink,
-    file: Option<DailyFile>,
-}
-
-enum Sink {
-    Stderr,
-    Nowhere,
-    #[cfg(test)]
-    Memory(Arc<Mutex<Vec<u8>>>),
-}
-
-impl Target {
-    fn write(&mut self, line: &[u8]) {
-        self.sink.write(line);
-        if let Some(trouble) = self
-            .file
-            .as_mut()
-            .and_then(|file| file.write(line, Timestamp::now()))
-        {
-            self.sink.write(trouble.as_bytes());
-        }
-    }
-
-    /// Keeps an open file when the folder is the same.
-    fn choose_file(&mut self, folder: Option<&Path>) {
-        if self.file.as_ref().map(|file| file.folder.as_path()) != folder {
-            self.file = folder.map(DailyFile::new);
-        }
-    }
-}
-
-impl Sink {
-    fn write(&self, line: &[u8]) {
-        match self {
-            // Whoever read our standard error may be gone; mail goes on.
-            Self::Stderr => drop(io::stderr().lock().write_all(line)),
-            Self::Nowhere => {}
-            #[cfg(test)]
-            Self::Memory(lines) => lines
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend_from_slice(line),
-        }
-    }
-}
-
-/// `Logs/mailroot-YYYY-MM-DD.log` of the day of the event.
-struct DailyFile {
-    folder: PathBuf,
-    /// Days since the epoch, and the open file of that day.
-    open: Option<(i64, File)>,
-    try_again: Option<Instant>,
-}
-
-impl DailyFile {
-    fn new(folder: &Path) -> Self {
-        Self {
-            folder: folder.to_owned(),
-            open: None,
-            try_again: None,
-        }
-    }
-
-    /// A line for standard error when this one could not be written, at most one per [`RETRY`].
-    fn write(&mut self, line: &[u8], now: Timestamp) -> Option<String> {
-        if self.try_again.is_some_and(|then| Instant::now() < then) {
-            return None;
-        }
-        let day = now.as_second().div_euclid(86_400);
-        if self.open.as_ref().is_none_or(|(opened, _)| *opened != day) {
-            let name = format!("mailroot-{}.log", now.strftime("%Y-%m-%d"));
-            match tree::open_log(&self.folder.join(name)) {
-                Ok(file) => self.open = Some((day, file)),
-                Err(error) => return Some(self.give_up_for_now(now, &error.to_string())),
-            }
-        }
-        let (_, file) = self.open.as_mut()?;
-        match file.write_all(line) {
-            Ok(()) => {
-                self.try_again = None;
-                None
-            }
-            Err(error) => Some(self.give_up_for_now(now, &format!("cannot write the log file: {error}"))),
-        }
-    }
-
-    fn give_up_for_now(&mut self, now: Timestamp, why: &str) -> String {
-        self.open = None;
-        self.try_again = Some(Instant::now() + RETRY);
-        let mut words = String::new();
-        push_escaped(&mut words, why);
-        format!("{now:.3} WARN  {words}; events go to standard error only, tried again in a minute\n")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -409,6 +291,36 @@ mod tests {
         assert!(time.ends_with('Z') && time.parse::<Timestamp>().is_ok(), "{time}");
         let wanted = r#" info  taken\nnow id=7 file="a b\n\u{1b}[31m.eml" reply="250 ok \"x\"" sly="\"a\" id=\"b\"" empty="" debug="q""#;
         assert_eq!(rest, wanted);
+    }
+
+    #[test]
+    fn what_is_said_together_is_written_at_its_end_also_after_a_panic() {
+        let settings = log(LogLevel::Info, LogFormat::Text, false);
+        let seen = lines(&settings, Path::new("/"), |logging| {
+            let written = || {
+                logging.out.with(|target| match &target.sink {
+                    Sink::Memory(lines) => lines.lock().unwrap().iter().filter(|&&b| b == b'\n').count(),
+                    _ => 0,
+                })
+            };
+            together(|| {
+                tracing::info!("one");
+                tracing::info!("two");
+                assert_eq!(written(), 0);
+            });
+            assert_eq!(written(), 2);
+            let panics = std::panic::catch_unwind(|| {
+                together(|| {
+                    tracing::info!("three");
+                    panic!("an end");
+                })
+            });
+            assert!(panics.is_err());
+            assert_eq!(written(), 3);
+            tracing::info!("four");
+            assert_eq!(written(), 4);
+        });
+        assert_eq!(seen.len(), 4);
     }
 
     #[test]
@@ -463,35 +375,5 @@ mod tests {
             .unwrap()
             .path();
         assert_eq!(std::fs::read_to_string(file).unwrap().trim_end(), seen[0]);
-    }
-
-    #[test]
-    fn a_file_per_day_is_appended_to() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut file = DailyFile::new(dir.path());
-        for (time, line) in [
-            ("2026-11-21T23:59:59Z", "a\n"),
-            ("2026-11-22T00:00:00Z", "b\n"),
-            ("2026-11-22T10:00:00Z", "c\n"),
-        ] {
-            assert_eq!(file.write(line.as_bytes(), time.parse().unwrap()), None);
-        }
-        let read =
-            |day: &str| std::fs::read_to_string(dir.path().join(format!("mailroot-{day}.log"))).unwrap();
-        assert_eq!(
-            (read("2026-11-21").as_str(), read("2026-11-22").as_str()),
-            ("a\n", "b\nc\n")
-        );
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_opened_is_told_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let missing = dir.path().join("Logs");
-        let mut file = DailyFile::new(&missing);
-        let trouble = file.write(b"x\n", Timestamp::now()).unwrap();
-        let wanted = format!("cannot open the log file {}/mailroot-", missing.display());
-        assert!(trouble.contains(&wanted), "{trouble}");
-        assert_eq!(file.write(b"y\n", Timestamp::now()), None);
     }
 }

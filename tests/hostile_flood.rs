@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use mailroot::practice::{Host, Script};
-use support::place::{Place, message, to_smart_host};
+use support::place::{Place, message, nested, to_smart_host};
 use support::tree;
 
 const GOOD: usize = 100;
@@ -194,25 +194,6 @@ fn bombs(scene: &Scene) {
             eprintln!("SKIPPED: no sparse file of {size} bytes here: {error}");
         }
     }
-}
-
-/// Multiparts in multiparts, with 8-bit text in the innermost.
-fn nested(depth: usize) -> String {
-    let mut text = "x-sender: <app@local.test>\nx-receiver: <nest@good.example>\nFrom: <app@local.test>\n\
-        Subject: nested\nMIME-Version: 1.0\n"
-        .to_owned();
-    for level in 0..depth {
-        write!(
-            text,
-            "Content-Type: multipart/mixed; boundary=\"b{level}\"\n\n--b{level}\n"
-        )
-        .unwrap();
-    }
-    text.push_str("Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGrüße\n");
-    for level in (0..depth).rev() {
-        writeln!(text, "--b{level}--").unwrap();
-    }
-    text
 }
 
 /// Writers that never end, each in its own way.

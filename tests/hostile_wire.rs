@@ -15,7 +15,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use mailroot::practice::{Host, Script};
-use support::place::{Place, to_smart_host};
+use support::place::{Place, message, nested, to_smart_host};
 use support::tree;
 
 /// Passes connections on to a host and keeps what the client sent, each connection by itself.
@@ -294,6 +294,47 @@ fn only_whole_lines_and_only_our_commands_reach_a_host() {
         for message in host.accepted() {
             assert!(!message.bare_cr && !message.bare_lf);
         }
+    }
+}
+
+#[test]
+fn what_is_nested_ten_thousand_deep_reaches_hosts_of_every_kind() {
+    for offers in [&[][..], &["8BITMIME", "PIPELINING"]] {
+        let host = Host::start(Script::new().offering(offers)).unwrap();
+        let mut place = Place::new(&to_smart_host(host.port(), ""));
+        place.put("nested.eml", nested(10_000));
+        place.put(
+            "plain.eml",
+            message("app@local.test", &["bob@example.net"], "plain"),
+        );
+        place.drain();
+        let accepted = host.accepted();
+        let text = |part: &str| {
+            let found = accepted
+                .iter()
+                .map(|message| lossy(&message.content))
+                .find(|text| text.contains(part));
+            found.unwrap_or_else(|| {
+                panic!(
+                    "{part:?} is not among {} messages\n{}",
+                    accepted.len(),
+                    place.log()
+                )
+            })
+        };
+        text("Subject: plain");
+        let nested = text("Subject: nested");
+        if offers.is_empty() {
+            assert!(nested.is_ascii());
+            assert!(nested.contains("\r\nGr=C3=BC=C3=9Fe\r\n"), "{}", &nested[..2000]);
+        } else {
+            assert!(nested.contains("\r\nGrüße\r\n"));
+        }
+        let closed = (0..10_000)
+            .rev()
+            .all(|level| nested.contains(&format!("\r\n--b{level}--\r\n")));
+        assert!(closed, "a boundary is missing");
+        assert_eq!(host.violations(), Vec::<String>::new());
     }
 }
 

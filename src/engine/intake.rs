@@ -10,6 +10,7 @@ use super::listing::Pace;
 use super::look::{Glance, Look, Looker, Readers, look};
 use super::shared::{Mode, Settings, Shared, lock};
 use super::sightings::{Sightings, Why};
+use crate::log;
 use crate::mailroot::DiskError;
 use crate::mailroot::evidence;
 use crate::mailroot::hanging;
@@ -342,9 +343,11 @@ impl Intake<'_> {
         let look = |glance: &Glance| look_unharmed(&looker, glance);
         let looks: Vec<Look> = match glances.as_slice() {
             [one] => vec![look(one)],
-            many => self
-                .pool
-                .install(|| many.par_iter().with_min_len(PIECE).map(look).collect()),
+            many => {
+                let piece = |piece: &[Glance]| log::together(|| piece.iter().map(look).collect::<Vec<_>>());
+                self.pool
+                    .install(|| many.par_chunks(PIECE).flat_map_iter(piece).collect())
+            }
         };
         if looks.iter().all(|look| matches!(look, Look::Wait(_))) {
             self.in_vain += began.elapsed();

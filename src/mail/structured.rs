@@ -32,6 +32,9 @@ pub struct ContentType {
 
 /// Reads the value of a `Content-Type` field; `None` when it has no type.
 pub fn content_type(value: &[u8]) -> Option<ContentType> {
+    if let Some(plain) = plain_type(value) {
+        return Some(plain);
+    }
     let field = as_field("Content-Type", value)?;
     let message = PARSER.parse_headers(&field)?;
     let found = message.content_type()?;
@@ -45,6 +48,9 @@ pub fn content_type(value: &[u8]) -> Option<ContentType> {
 
 /// The first id of a `Message-ID` value, without brackets; `None` when there is none that can be shown.
 pub fn message_id(value: &[u8]) -> Option<String> {
+    if let Some(id) = plain_id(value) {
+        return Some(id.to_owned());
+    }
     let field = as_field("Message-ID", value)?;
     let message = PARSER.parse_headers(&field)?;
     let id = match message.header(HeaderName::MessageId)? {
@@ -53,6 +59,36 @@ pub fn message_id(value: &[u8]) -> Option<String> {
         _ => return None,
     };
     (!id.is_empty() && !id.chars().any(char::is_control)).then(|| id.to_owned())
+}
+
+/// `text/plain; charset=utf-8`: of the forms in which most programs write it, without a parser.
+fn plain_type(value: &[u8]) -> Option<ContentType> {
+    let value = std::str::from_utf8(header::without_line_end(value))
+        .ok()?
+        .trim_matches(' ');
+    let (kind, charset) = match value.split_once("; charset=") {
+        Some((kind, charset)) => (kind, Some(charset)),
+        None => (value, None),
+    };
+    let (top, sub) = kind.split_once('/')?;
+    let is_token =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let is_plain = is_token(top) && is_token(sub) && charset.is_none_or(is_token);
+    (is_plain && !top.eq_ignore_ascii_case("multipart")).then(|| ContentType {
+        is_multipart: false,
+        boundary: None,
+        charset: charset.map(str::to_owned),
+    })
+}
+
+/// `<id>` of letters, digits and a few marks, as most programs write it.
+fn plain_id(value: &[u8]) -> Option<&str> {
+    let value = std::str::from_utf8(header::without_line_end(value))
+        .ok()?
+        .trim_matches(' ');
+    let id = value.strip_prefix('<')?.strip_suffix('>')?;
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'@' | b'.' | b'-' | b'_' | b'+' | b'$');
+    (!id.is_empty() && id.len() < LONGEST / 2 && id.bytes().all(is_plain)).then_some(id)
 }
 
 /// A text value for people, e.g. `Subject`: RFC 2047 words decoded, one line.
@@ -80,6 +116,28 @@ fn as_field(name: &str, value: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_short_way_comes_to_the_same(
+            kind in "(text|TEXT|image|message|Multipart|a-b)/[a-z0-9-]{1,8}", charset in "(; charset=[a-zA-Z0-9-]{1,12})?",
+            id in "[a-zA-Z0-9@._+$-]{1,40}", end in "(\r\n|\n|)",
+        ) {
+            let parsed = |name, value: &str| PARSER.parse_headers(&as_field(name, value.as_bytes()).unwrap()).unwrap().into_owned();
+            let value = format!(" {kind}{charset}{end}");
+            if let Some(plain) = plain_type(value.as_bytes()) {
+                let message = parsed("Content-Type", &value);
+                let by_parser = message.content_type().unwrap();
+                prop_assert!(!by_parser.ctype().eq_ignore_ascii_case("multipart"));
+                prop_assert_eq!(plain.charset.as_deref(), by_parser.attribute("charset"));
+            } else {
+                prop_assert!(kind.starts_with("Multipart"));
+            }
+            let value = format!(" <{id}>{end}");
+            let message = parsed("Message-ID", &value);
+            prop_assert_eq!(plain_id(value.as_bytes()), message.message_id());
+        }
+    }
 
     fn boundary(value: &str) -> Option<String> {
         content_type(value.as_bytes()).and_then(|t| t.boundary)

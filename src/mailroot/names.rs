@@ -13,7 +13,7 @@ use crate::mail::MessageId;
 use crate::mail::plain::is_printable;
 use std::ffi::OsStr;
 use std::fmt::{self, Write as _};
-use std::path::{MAIN_SEPARATOR, Path, PathBuf};
+use std::path::{MAIN_SEPARATOR_STR, Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -187,8 +187,15 @@ pub fn shown(name: &OsStr) -> String {
 /// Path of a message file that this node has taken: the name that is made most often.
 pub fn taken_in(queue: &Path, id: MessageId, node: &NodeName) -> PathBuf {
     let mut path = queue.as_os_str().to_owned();
-    path.reserve(80);
-    let _ = write!(path, "{MAIN_SEPARATOR}{id}@{node}.EML");
+    path.reserve(96);
+    path.push(MAIN_SEPARATOR_STR);
+    path.push(id.ulid.array_to_str(&mut [0; ulid::ULID_LEN]));
+    if id.life > 0 {
+        let _ = write!(path, "-{}", id.life);
+    }
+    path.push("@");
+    path.push(node.as_str());
+    path.push(".EML");
     path.into()
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -178,6 +179,25 @@ pub fn message(from: &str, to: &[&str], subject: &str) -> String {
         "x-sender: <{from}>\n{receivers}From: <{from}>\nSubject: {subject}\nDate: Tue, 24 Nov 2026 10:00:00 +0000\n\
          Message-ID: <{subject}@app.example.test>\n\nThis is {subject}.\n"
     )
+}
+
+/// Multiparts in multiparts, with 8-bit text in the innermost.
+pub fn nested(depth: usize) -> String {
+    let mut text = "x-sender: <app@local.test>\nx-receiver: <nest@good.example>\nFrom: <app@local.test>\n\
+        Subject: nested\nMIME-Version: 1.0\n"
+        .to_owned();
+    for level in 0..depth {
+        write!(
+            text,
+            "Content-Type: multipart/mixed; boundary=\"b{level}\"\n\n--b{level}\n"
+        )
+        .unwrap();
+    }
+    text.push_str("Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n\nGrüße\n");
+    for level in (0..depth).rev() {
+        writeln!(text, "--b{level}--").unwrap();
+    }
+    text
 }
 
 /// How often each message was answered for, by its subject.

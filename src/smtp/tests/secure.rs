@@ -11,6 +11,7 @@ use super::super::{Peer, Refused, RefusedKind, Session, TlsContext, connect};
 use super::peer_at;
 use super::support::*;
 use crate::config::{Auth, SecretSource, TlsMode};
+use crate::mail::Verdict;
 
 /// An authority of its own, in a file for `tls_ca_file`.
 struct Authority {
@@ -106,6 +107,31 @@ fn opportunistic_and_required_take_any_certificate_and_say_so() {
         session.quit();
         host.done();
     }
+}
+
+#[test]
+fn what_is_said_in_clear_behind_the_reply_to_starttls_ends_the_connection() {
+    let authority = Authority::new();
+    let config = authority.server("mx.test", false);
+    let host = Host::new(move |c| {
+        c.greet(&["STARTTLS"]);
+        c.hear("STARTTLS");
+        c.raw(b"220 go\r\n250-mx.test\r\n250 CHUNKING\r\n250 ok\r\n");
+        // A handshake would succeed, and these words would pass for the host's.
+        assert!(!c.start_tls(&config));
+    });
+    let refused = host.refusal(|peer| peer.tls = TlsMode::Required);
+    assert_eq!(refused.kind, RefusedKind::Tls);
+    assert_eq!(refused.outcome.verdict, Verdict::Deferred);
+    assert!(
+        refused
+            .outcome
+            .text
+            .starts_with("text followed the reply to STARTTLS in clear")
+    );
+    assert!(!refused.dialogue.contains("CHUNKING"), "{}", refused.dialogue);
+    drop(refused);
+    host.done();
 }
 
 #[test]
