@@ -734,6 +734,93 @@ fn many_that_never_answer_leave_room_for_those_that_do() {
     place.stop();
 }
 
+/// How many messages of Queue are in a hand, and how many wait.
+fn taken_and_waiting(place: &Place) -> (usize, usize) {
+    let files = place.files("Queue", "EML");
+    let taken = files.iter().filter(|file| file.to_string_lossy().contains('@'));
+    let taken = taken.count();
+    (taken, files.len() - taken)
+}
+
+#[test]
+fn more_mail_than_fits_for_hosts_that_never_answer_leaves_room_for_other_mail() {
+    const DEAD: usize = 40;
+    const EACH: usize = 30;
+    let good = host("");
+    let silent = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let dns = DnsServer::start("nobody.example A 127.0.0.1");
+    let remote = format!(
+        "[[remote]]\nname = \"good.example\"\nroute = \"smart_host\"\nsmart_host = \"[127.0.0.1]:{}\"\n",
+        good.port()
+    );
+    let port = silent.local_addr().unwrap().port();
+    let mut place = Place::new(&by_mx(
+        &dns,
+        port,
+        &format!("timeout = \"5m\"\nconnect_timeout = \"5m\"\n\n{remote}"),
+    ));
+    for n in 0..DEAD * EACH {
+        let to = format!("x@[127.1.0.{}]", n % DEAD + 1);
+        place.put(format!("dead-{n}"), message(APP, &[&to], &format!("d{n}")));
+    }
+    place.start();
+    place.wait("it has seen all of them", || {
+        let (taken, waiting) = taken_and_waiting(&place);
+        taken + waiting > 1000
+    });
+    for n in 0..50 {
+        let text = message(APP, &["bob@good.example"], &format!("g{n}"));
+        place.put(format!("good-{n}"), text);
+    }
+    place.wait("the good ones arrive", || good.counts().messages == 50);
+    place.wait("all others are accounted for", || {
+        let (taken, waiting) = taken_and_waiting(&place);
+        waiting > taken && taken + waiting == DEAD * EACH
+    });
+    drop(silent); // what waits for them ends
+    place.stop();
+}
+
+#[test]
+fn what_was_put_off_goes_when_its_host_begins_to_speak() {
+    const ALL: usize = 1500;
+    let slow = host("connect -> stall 3s then accept");
+    let mut place = Place::new(&to_smart_host(slow.port(), ""));
+    for n in 0..ALL {
+        place.put(
+            format!("{n}"),
+            message(APP, &["bob@example.net"], &format!("m{n}")),
+        );
+    }
+    place.start();
+    place.wait("it leaves room for others", || {
+        taken_and_waiting(&place).1 > ALL / 2
+    });
+    let begun = Instant::now();
+    place.wait_until_empty();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    let arrived = arrivals(&slow);
+    assert_eq!(arrived.len(), ALL);
+    assert!(arrived.values().all(|n| *n == 1), "{arrived:?}");
+    place.stop();
+}
+
+#[test]
+fn a_drain_waits_for_what_was_put_off() {
+    const ALL: usize = 1500;
+    let slow = host("connect -> stall 3s then accept");
+    let mut place = Place::new(&to_smart_host(slow.port(), ""));
+    for n in 0..ALL {
+        place.put(
+            format!("{n}"),
+            message(APP, &["bob@example.net"], &format!("m{n}")),
+        );
+    }
+    assert_eq!(place.drain().code, Some(0));
+    assert_eq!(slow.counts().messages as usize, ALL);
+    assert!(place.is_empty());
+}
+
 #[test]
 fn one_connection_is_shared_by_turns() {
     let busy = host("end -> stall 200ms then accept");

@@ -27,6 +27,8 @@ pub enum Errand {
     Hold(Part, Outcome),
     /// Back to Queue, not to be taken up before this time.
     Park(Part, Millis),
+    /// Back to Queue, until its destination moves.
+    PutOff(Part),
     /// No recipient is open: only the end is missing.
     Conclude(Arc<Job>),
 }
@@ -55,9 +57,11 @@ pub fn unharmed(work: impl FnOnce()) {
 /// At the end: what nobody has begun goes back to Queue.
 pub fn give_back(shared: &Shared, errand: Errand) {
     match errand {
-        Errand::Deposit(part) | Errand::Refuse(part, _) | Errand::Hold(part, _) | Errand::Park(part, _) => {
-            settle::give_back(shared, &part.job)
-        }
+        Errand::Deposit(part)
+        | Errand::Refuse(part, _)
+        | Errand::Hold(part, _)
+        | Errand::Park(part, _)
+        | Errand::PutOff(part) => settle::give_back(shared, &part.job),
         Errand::Conclude(job) => settle::conclude(shared, &job),
     }
 }
@@ -66,6 +70,7 @@ fn serve(shared: &Shared, errand: Errand) {
     match errand {
         Errand::Conclude(job) => settle::conclude(shared, &job),
         Errand::Park(part, until) => settle::park(shared, &part.job, until),
+        Errand::PutOff(part) => settle::put_off(shared, &part),
         Errand::Refuse(part, outcome) => finish(shared, &part, &outcome, Means::Host),
         Errand::Hold(part, outcome) => finish(shared, &part, &outcome, Means::Hold),
         Errand::Deposit(part) => {

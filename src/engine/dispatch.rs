@@ -3,14 +3,14 @@
 //! Thread: dispatch, which never waits for a session or a disk. Not here: the sending (session), Drop (desk), what
 //! follows from outcomes (settle).
 
+use super::course::{Course, STUCK_AFTER};
 use super::desk::Errand;
 use super::job::{Job, Part};
-use super::line::Line;
 use super::plan::{Way, plan};
 use super::quota::Quota;
 use super::shared::{Settings, Shared};
 use super::told::Told;
-use super::{MAX_IN_HAND, desk, session, settle};
+use super::{MAX_IN_HAND, course, desk, session, settle};
 use crate::mail::{EnhancedStatus, Outcome};
 use crate::route::Destination;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select, tick};
@@ -22,10 +22,8 @@ use tracing::{debug, error, warn};
 
 /// Errands that may stand in line; the rest waits in an overflow.
 pub const LINE: usize = 512;
-/// A message with more parts than this is bulk …
+/// A message with more parts than this is bulk: others wait behind few of them.
 const BULK_PARTS: usize = 8;
-/// … and its parts join a line only while that is shorter than this: others wait behind few of them.
-const BULK_LINE: usize = 32;
 /// A further session is opened for each so many parts in line.
 const PARTS_PER_SESSION: usize = 16;
 /// Threads that serve Drop and what ends without a connection: many, for all who wait for a sync at the same time wait
@@ -43,6 +41,14 @@ const LEAST_KEPT: usize = 32;
 const MOST_WAITING: usize = 128;
 /// What it does not keep is taken up again after so many milliseconds.
 const PARKED: u64 = 10_000;
+/// When more than half of what may be in hand is, so much of it may be for lines that are stuck, all of them together.
+const FOR_STUCK: usize = MAX_IN_HAND / 4;
+/// Where so many destinations have mail and next to no room is left, a line is stuck after so short a time.
+const MANY: usize = 8;
+const WHEN_SHORT: Duration = Duration::from_millis(150);
+/// What was put off is called for so often; where its destination is down, so many at a time.
+const CALL_EVERY: Duration = Duration::from_millis(100);
+const CALLED_TO_BE_DEFERRED: usize = 128;
 /// A destination that cannot be reached is left alone for at most this long.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// What dispatch is told.
@@ -61,21 +67,6 @@ pub enum Event {
     Reloaded,
 }
 
-/// What goes to one destination.
-struct Course {
-    destination: Arc<Destination>,
-    line: Arc<Line<Part>>,
-    /// Parts of messages that have very many: they fill the line only as far as others leave room.
-    bulk: VecDeque<Part>,
-    sessions: usize,
-    /// Since when it has no session.
-    since: Instant,
-    down: Option<(Instant, Outcome)>,
-    /// Parts that ever stood in line, and how many of them had left it at the last look.
-    entered: u64,
-    left: u64,
-}
-
 struct Dispatch<'a> {
     shared: &'a Arc<Shared>,
     courses: HashMap<String, Course>,
@@ -87,6 +78,9 @@ struct Dispatch<'a> {
     desks: usize,
     waiting_errands: VecDeque<Errand>,
     next_relief: Instant,
+    next_call: Instant,
+    /// So much each line that is stuck may hold when room is short.
+    share_of_stuck: usize,
     told: Told,
 }
 
@@ -103,6 +97,8 @@ pub fn run(shared: &Arc<Shared>, events: &Receiver<Event>) {
         desks: 0,
         waiting_errands: VecDeque::new(),
         next_relief: Instant::now() + RELIEF,
+        next_call: Instant::now(),
+        share_of_stuck: FOR_STUCK,
         told: Told::default(),
     };
     let ticks = tick(TICK);
@@ -111,6 +107,8 @@ pub fn run(shared: &Arc<Shared>, events: &Receiver<Event>) {
             recv(events) -> event => if let Ok(event) = event { dispatch.serve(event) },
             recv(ticks) -> _ => {
                 dispatch.refill();
+                dispatch.put_off();
+                dispatch.call();
                 dispatch.relieve();
             }
             recv(shared.stop.signal()) -> _ => break,
@@ -141,7 +139,10 @@ impl Dispatch<'_> {
                 self.quota.is_reached(&destination.key);
                 self.told.is_reached(&destination);
             }
-            Event::Reloaded => self.courses.values_mut().for_each(|course| course.down = None),
+            Event::Reloaded => {
+                self.courses.values_mut().for_each(|course| course.down = None);
+                self.shared.put_off.call(&self.shared.to_keeper, |_| usize::MAX); // it may have another way now
+            }
         }
     }
 
@@ -187,11 +188,20 @@ impl Dispatch<'_> {
         }
         if let Some((until, outcome)) = &course.down {
             if Instant::now() < *until {
-                let outcome = outcome.clone();
-                self.errand(Errand::Refuse(part, outcome));
+                // To record that it is deferred takes time, and other mail waits for the place.
+                let errand = match self.shared.in_hand.is_half_full() {
+                    true => Errand::PutOff(part),
+                    false => Errand::Refuse(part, outcome.clone()),
+                };
+                self.errand(errand);
                 return;
             }
             course.down = None;
+        }
+        let is_over = course.stuck && course.backlog() >= self.share_of_stuck && !part.job.forced;
+        if is_over && self.shared.in_hand.is_half_full() {
+            self.errand(Errand::PutOff(part));
+            return;
         }
         course.push(part, is_bulk);
         self.man(&to.key, settings);
@@ -333,6 +343,50 @@ impl Dispatch<'_> {
         self.shared.turns.ask(waiting.iter().filter(could_have).count());
     }
 
+    /// What stands in lines that do not move must not fill the memory that all share, be it with few for each of many.
+    fn put_off(&mut self) {
+        let now = Instant::now();
+        let is_short = self.shared.in_hand.room() < MAX_IN_HAND / 8 && self.courses.len() >= MANY;
+        let patience = if is_short { WHEN_SHORT } else { STUCK_AFTER };
+        let mut stuck = 0;
+        for course in self.courses.values_mut() {
+            course.look(now, patience);
+            stuck += usize::from(course.stuck);
+        }
+        self.share_of_stuck = (FOR_STUCK / stuck.max(1)).max(1);
+        if stuck == 0 || !self.shared.in_hand.is_half_full() {
+            return;
+        }
+        let mut over = Vec::new();
+        for course in self.courses.values_mut().filter(|course| course.stuck) {
+            if course.backlog() > self.share_of_stuck {
+                let cut = course.cut_after(self.share_of_stuck);
+                debug!(destination = %course.destination.key, parts = cut.len(), "does not move; put off");
+                over.extend(cut);
+            }
+        }
+        over.into_iter()
+            .for_each(|part| self.errand(Errand::PutOff(part)));
+    }
+
+    /// Calls what was put off, as its destinations move.
+    fn call(&mut self) {
+        let now = Instant::now();
+        if now < self.next_call {
+            return;
+        }
+        self.next_call = now + CALL_EVERY;
+        let is_busy = self.shared.in_hand.is_half_full();
+        let to_be_deferred = if is_busy { 0 } else { CALLED_TO_BE_DEFERRED };
+        let courses = &mut self.courses;
+        let how_many = |key: &str| match courses.get_mut(key) {
+            Some(course) if course.down.is_some() => to_be_deferred,
+            Some(course) => course.calls(),
+            None => course::FIRST_CALL,
+        };
+        self.shared.put_off.call(&self.shared.to_keeper, how_many);
+    }
+
     /// A destination that is slow must not fill the memory that all share: what it will not send soon goes back to
     /// Queue for a while, where other nodes can take it, and makes room for the mail of others.
     fn relieve(&mut self) {
@@ -351,6 +405,7 @@ impl Dispatch<'_> {
             .collect();
         let crowded = self.shared.in_hand.room() < MAX_IN_HAND / 8;
         let until = crate::clock::now() + PARKED;
+        let mut over = Vec::new();
         for (key, course) in &mut self.courses {
             let keep = if late.contains(key) {
                 0
@@ -360,11 +415,11 @@ impl Dispatch<'_> {
             if crowded && course.backlog() > keep {
                 let cut = course.cut_after(keep);
                 debug!(destination = %course.destination.key, parts = cut.len(), "slow; back to Queue for a while");
-                for part in cut {
-                    self.waiting_errands.push_back(Errand::Park(part, until));
-                }
+                over.extend(cut);
             }
         }
+        over.into_iter()
+            .for_each(|part| self.errand(Errand::Park(part, until)));
     }
 
     fn give_everything_back(&mut self, errand_line: &Receiver<Errand>) {
@@ -382,72 +437,5 @@ impl Dispatch<'_> {
         errands
             .into_iter()
             .for_each(|errand| desk::give_back(shared, errand));
-    }
-}
-
-impl Course {
-    fn new(destination: &Arc<Destination>) -> Self {
-        Self {
-            destination: Arc::clone(destination),
-            line: Arc::default(),
-            bulk: VecDeque::new(),
-            sessions: 0,
-            since: Instant::now(),
-            down: None,
-            entered: 0,
-            left: 0,
-        }
-    }
-
-    fn backlog(&self) -> usize {
-        self.line.len() + self.bulk.len()
-    }
-
-    /// Parts that have left the line since the last look.
-    fn pace(&mut self) -> usize {
-        let left = self.entered.saturating_sub(self.backlog() as u64);
-        let pace = left.saturating_sub(std::mem::replace(&mut self.left, left));
-        usize::try_from(pace).unwrap_or(usize::MAX)
-    }
-
-    /// Takes out what stands behind the first `keep`.
-    fn cut_after(&mut self, keep: usize) -> Vec<Part> {
-        let mut all = self.take_all();
-        let cut = all.split_off(keep.min(all.len()));
-        self.entered = self.entered.saturating_sub(cut.len() as u64);
-        all.into_iter().for_each(|part| self.line.push(part));
-        cut
-    }
-
-    fn take_all(&mut self) -> Vec<Part> {
-        let mut all = self.line.take_all();
-        all.extend(self.bulk.drain(..));
-        all
-    }
-
-    fn push(&mut self, part: Part, is_bulk: bool) {
-        self.entered += 1;
-        if is_bulk {
-            self.bulk.push_back(part);
-            self.refill();
-        } else {
-            self.line.push(part);
-        }
-    }
-
-    fn refill(&mut self) {
-        while self.line.len() < BULK_LINE {
-            let Some(part) = self.bulk.pop_front() else { return };
-            self.line.push(part);
-        }
-    }
-
-    /// Where others always fill the line, a bulk message gets on all the same, a part at each tick.
-    fn tick(&mut self) {
-        self.refill();
-        if let Some(part) = self.bulk.pop_front() {
-            self.line.push(part);
-        }
-        self.line.tick();
     }
 }

@@ -90,6 +90,8 @@ pub struct JobState {
     pub reports: Vec<Arc<Job>>,
     /// Not to be taken up again before this time: its destination is slow and others need the room.
     pub parked: Millis,
+    /// It is called earlier when one of these moves.
+    pub put_off_for: Vec<Arc<Destination>>,
 }
 
 /// How a message came here.
@@ -147,6 +149,14 @@ pub struct Settled {
     pub dialogue: String,
 }
 
+/// What keeper is told.
+pub enum ToKeeper {
+    /// A message is back in Queue.
+    Released(Released),
+    /// These were put off, and their turn has come.
+    Called(Vec<Ulid>),
+}
+
 /// Told to keeper when a message is back in Queue.
 #[derive(Debug, Clone, Copy)]
 pub struct Released {
@@ -164,6 +174,8 @@ pub struct Released {
     pub forced: bool,
     /// It was let go of before anything was tried.
     pub untried: bool,
+    /// It waits to be called, not only for the time.
+    pub put_off: bool,
     /// It is a report of ours on this message.
     pub parent: Option<Ulid>,
 }
@@ -307,6 +319,7 @@ impl Job {
                 report_tried: false,
                 reports: Vec::new(),
                 parked: 0,
+                put_off_for: Vec::new(),
             }),
             saved: Mutex::default(),
         })

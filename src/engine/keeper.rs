@@ -6,7 +6,7 @@
 
 use super::dispatch::Event;
 use super::due::{FOR_PARENT, Taken, Taker};
-use super::job::Released;
+use super::job::{Released, ToKeeper};
 use super::listing::{Effort, HalfClaim, Listing, Pace};
 use super::orphans::Orphans;
 use super::shared::{Mode, Shared, lock};
@@ -37,7 +37,7 @@ const THREADS: usize = 16;
 const BATCH: usize = 64;
 
 /// Keeps Queue until the end.
-pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
+pub fn run(shared: &Arc<Shared>, told: &Receiver<ToKeeper>) {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(THREADS)
         .thread_name(|n| format!("keeper-{n}"))
@@ -62,7 +62,7 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         next_prune: Instant::now(),
         steady: Steady::default(),
         begun: Instant::now(),
-        for_parents: HashSet::new(),
+        awaited: HashSet::new(),
         taker: Taker::new(shared),
         pool,
     };
@@ -79,14 +79,12 @@ pub fn run(shared: &Arc<Shared>, released: &Receiver<Released>) {
         keeper.take_due();
         let wait = keeper.next_due().map_or(next_scan, |due| due.min(next_scan));
         select! {
-            recv(released) -> message => if let Ok(message) = message { keeper.released(message) },
+            recv(told) -> told => if let Ok(told) = told { keeper.is_told(told) },
             recv(shared.keeper_wake.1) -> _ => next_scan = Instant::now(),
             recv(shared.stop.signal()) -> _ => break,
             default(wait.saturating_duration_since(Instant::now())) => {}
         }
-        for message in released.try_iter() {
-            keeper.released(message);
-        }
+        told.try_iter().for_each(|told| keeper.is_told(told));
     }
     keeper.taker.finish();
 }
@@ -110,8 +108,8 @@ struct Keeper<'a> {
     next_prune: Instant,
     steady: Steady,
     begun: Instant,
-    /// Reports that a drain waits for.
-    for_parents: HashSet<Ulid>,
+    /// What a drain waits for: reports whose parents are not done with them, and what was put off.
+    awaited: HashSet<Ulid>,
     taker: Taker<'a>,
     pool: rayon::ThreadPool,
 }
@@ -220,7 +218,7 @@ impl Keeper<'_> {
     fn compare(&mut self, listing: &Listing) -> Vec<(MessageId, i128)> {
         let seen: HashSet<Ulid> = listing.waiting.iter().map(|(id, _)| id.ulid).collect();
         self.waiting.retain(|ulid, _| seen.contains(ulid));
-        self.for_parents.retain(|ulid| seen.contains(ulid));
+        self.awaited.retain(|ulid| seen.contains(ulid));
         let mut unknown = Vec::new();
         for (id, file_time) in &listing.waiting {
             if self.shared.in_hand.has(id.ulid) {
@@ -279,8 +277,24 @@ impl Keeper<'_> {
         }
     }
 
+    fn is_told(&mut self, told: ToKeeper) {
+        match told {
+            ToKeeper::Released(message) => self.released(message),
+            ToKeeper::Called(ulids) => ulids.into_iter().for_each(|ulid| self.called(ulid)),
+        }
+    }
+
+    fn called(&mut self, ulid: Ulid) {
+        if let Some(waiting) = self.waiting.get_mut(&ulid).filter(|waiting| waiting.put_off) {
+            waiting.due = 0;
+            self.due.push(Reverse((0, ulid)));
+        }
+    }
+
     fn released(&mut self, message: Released) {
-        if self.shared.mode == Mode::Drain {
+        if self.shared.mode == Mode::Drain && message.put_off {
+            self.awaited.insert(message.id.ulid); // it is called yet
+        } else if self.shared.mode == Mode::Drain {
             if message.untried {
                 self.unlisted = true; // it had to make room for others; the next listing shows it
             } else {
@@ -299,6 +313,7 @@ impl Keeper<'_> {
             file_time: message.file_time,
             held: message.held,
             forced: (message.forced && message.untried) || at_once,
+            put_off: message.put_off,
             parent: message.parent,
         };
         self.remember(message.id, waiting);
@@ -364,7 +379,7 @@ impl Keeper<'_> {
                 continue;
             }
             if let Some(waiting) = self.waiting.remove(&ulid) {
-                self.for_parents.remove(&ulid);
+                self.awaited.remove(&ulid);
                 let life = waiting.life;
                 batch.push((MessageId { ulid, life }, waiting));
             }
@@ -376,7 +391,7 @@ impl Keeper<'_> {
         let due = now.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(60_000).max(100));
         let is_short = wait == FOR_PARENT && self.begun.elapsed() < DRAIN_FOR_PARENT;
         if is_short {
-            self.for_parents.insert(id.ulid);
+            self.awaited.insert(id.ulid);
         }
         if self.shared.mode == Mode::Run || is_short {
             self.remember(id, Waiting { due, ..waiting });
@@ -391,7 +406,7 @@ impl Keeper<'_> {
             let nothing_due = self.due.peek().is_none_or(|Reverse((due, _))| *due > now);
             let all_seen = self.shared.claimants_judged()
                 && lock(&self.shared.dead).is_empty()
-                && self.for_parents.is_empty()
+                && self.awaited.is_empty()
                 && !self.unlisted;
             self.shared
                 .queue_idle

@@ -28,6 +28,7 @@
 //! | dispatch → sessions of a destination ([`mod@line`], no crossbeam: it chooses whom it wakes) | [`MAX_IN_HAND`] | – |
 //! | dispatch → desk | [`dispatch::LINE`] | the rest waits in dispatch's own overflow |
 //! | settle → keeper (released messages) | 4096 | dropped: the next scan finds the file |
+//! | dispatch → keeper (messages that are called) | the same | called later |
 //! | settle → flush | 1, no data | dropped |
 //!
 //! What is in memory is bounded by [`MAX_IN_HAND`] messages; above it nobody claims: the rest waits in Pickup and
@@ -37,6 +38,7 @@ pub mod admit;
 pub mod aside;
 mod attempt;
 pub mod burial;
+pub mod course;
 pub mod desk;
 pub mod dispatch;
 pub mod due;
@@ -52,6 +54,7 @@ pub mod look;
 pub mod order;
 pub mod orphans;
 pub mod plan;
+pub mod put_off;
 pub mod quota;
 pub mod session;
 pub mod settle;
@@ -112,9 +115,9 @@ impl Engine {
         let mut presence = mailroot::node::Node::enter(&config.folders.status, node, &config.server.hostname)
             .map_err(words)?;
         let (events, event_line) = bounded(1024);
-        let (released, released_line) = bounded(4096);
+        let (to_keeper, keeper_line) = bounded(4096);
         let (flush_wake, flush_line) = bounded(1);
-        let shared = Arc::new(Shared::new(spool, settings, mode, events, released, flush_wake));
+        let shared = Arc::new(Shared::new(spool, settings, mode, events, to_keeper, flush_wake));
         survive_signals();
         raise_file_limit();
 
@@ -143,7 +146,7 @@ impl Engine {
         let s = Arc::clone(&shared);
         spawn("dispatch", Box::new(move || dispatch::run(&s, &event_line)));
         let s = Arc::clone(&shared);
-        spawn("keeper", Box::new(move || keeper::run(&s, &released_line)));
+        spawn("keeper", Box::new(move || keeper::run(&s, &keeper_line)));
         let s = Arc::clone(&shared);
         spawn("intake", Box::new(move || intake::run(&s)));
         Ok(Self {

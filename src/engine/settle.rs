@@ -8,7 +8,7 @@
 use super::aside;
 use super::desk::crashed;
 use super::dispatch::Event;
-use super::job::{Job, JobState, Means, Part, Released, Settled};
+use super::job::{Job, JobState, Means, Part, Released, Settled, ToKeeper};
 use super::shared::{Settings, Shared, lock};
 use super::{tell, undelivered};
 use crate::clock;
@@ -38,6 +38,8 @@ pub enum Halt {
 pub const MAX_CRASHES: u32 = 2;
 /// A message that Badmail cannot take now is looked at again this often, and at once when Badmail takes files again.
 const BADMAIL_AGAIN: Millis = 60_000;
+/// What is put off and not called is looked at again after this.
+const PUT_OFF: Millis = 120_000;
 
 /// Notes what became of a part. The part that settles last concludes the attempt.
 pub fn part(shared: &Shared, job: &Arc<Job>, settled: Settled) {
@@ -72,6 +74,15 @@ fn save_early(shared: &Shared, job: &Job) {
 pub fn park(shared: &Shared, job: &Arc<Job>, until: Millis) {
     lock(&job.state).parked = until;
     give_back(shared, job);
+}
+
+/// The same, to be taken up when its destination moves: it does not, and others need the room.
+pub fn put_off(shared: &Shared, part: &Part) {
+    let mut state = lock(&part.job.state);
+    state.parked = state.parked.max(clock::now() + PUT_OFF);
+    state.put_off_for.extend(part.destination.clone());
+    drop(state);
+    give_back(shared, &part.job);
 }
 
 /// Gives a part back untried: at the end of the process, or for other nodes to take.
@@ -334,7 +345,8 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
     step(shared, job, || shared.spool.release(job.id))?;
     saved.ended = true;
     drop(saved);
-    let state = lock(&job.state);
+    let mut state = lock(&job.state);
+    let put_off_for = std::mem::take(&mut state.put_off_for);
     let released = Released {
         id: job.id,
         due: state.record.due().unwrap_or(0).max(state.parked),
@@ -343,11 +355,15 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
         generation: job.generation,
         forced: job.forced,
         untried,
+        put_off: !put_off_for.is_empty(),
         parent: undelivered::parent_of(state.record.sender.as_ref(), state.record.envid.as_deref()),
     };
     drop(state);
     tell::waiting(job, released.due);
-    let _ = shared.released.try_send(released);
+    let _ = shared.to_keeper.try_send(ToKeeper::Released(released));
+    for destination in put_off_for {
+        shared.put_off.note(&destination.key, job.id.ulid);
+    }
     Ok(())
 }
 

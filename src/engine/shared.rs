@@ -3,7 +3,8 @@
 use super::aside::{Aside, BadmailDoor, Trust};
 use super::dispatch::Event;
 use super::heart::Pulse;
-use super::job::Released;
+use super::job::ToKeeper;
+use super::put_off::PutOff;
 use super::quota::Turns;
 use super::{Ending, MAX_IN_HAND};
 use crate::config::Config;
@@ -97,7 +98,9 @@ pub struct Shared {
     /// To dispatch.
     pub events: Sender<Event>,
     /// To keeper.
-    pub released: Sender<Released>,
+    pub to_keeper: Sender<ToKeeper>,
+    /// What waits for its destination to move.
+    pub put_off: PutOff,
     /// Wakes flush.
     pub flush_wake: Sender<()>,
     /// Something was finished, released or found empty.
@@ -143,7 +146,7 @@ impl Shared {
         settings: Settings,
         mode: Mode,
         events: Sender<Event>,
-        released: Sender<Released>,
+        to_keeper: Sender<ToKeeper>,
         flush_wake: Sender<()>,
     ) -> Self {
         Self {
@@ -158,7 +161,8 @@ impl Shared {
             removed: Mutex::default(),
             flush_due: AtomicBool::new(false),
             events,
-            released,
+            to_keeper,
+            put_off: PutOff::default(),
             flush_wake,
             progress: Progress::default(),
             pickup_idle: AtomicBool::new(false),
@@ -416,6 +420,11 @@ impl InHand {
     /// Whether nothing is in hand.
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
+    }
+
+    /// Whether there is less room left than is taken.
+    pub fn is_half_full(&self) -> bool {
+        self.len() > MAX_IN_HAND / 2
     }
 
     /// How many more may be claimed.

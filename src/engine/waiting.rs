@@ -36,6 +36,8 @@ pub struct Waiting {
     pub held: bool,
     /// It was touched: the schedule does not count.
     pub forced: bool,
+    /// It is taken earlier when it is called.
+    pub put_off: bool,
     /// It is a report of ours on this message.
     pub parent: Option<Ulid>,
 }
@@ -58,6 +60,7 @@ pub fn first_sight(settings: &Settings, spool: &Spool, id: MessageId, file_time:
         file_time: 0,
         held: false,
         forced: false,
+        put_off: false,
         parent: None,
     };
     // What cannot be read or understood now is settled after the claim.
