@@ -822,6 +822,20 @@ fn a_drain_waits_for_what_was_put_off() {
 }
 
 #[test]
+fn a_stop_waits_for_no_greeting_and_counts_no_attempt() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut place = Place::new(&to_smart_host(silent.local_addr().unwrap().port(), ""));
+    place.put("x", message(APP, &["bob@example.net"], "x"));
+    place.start();
+    let _held = silent.accept().unwrap();
+    let begun = Instant::now();
+    place.stop();
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(taken_and_waiting(&place), (0, 1));
+    assert!(place.files("Queue", "ENV").is_empty(), "{}", place.log());
+}
+
+#[test]
 fn one_connection_is_shared_by_turns() {
     let busy = host("end -> stall 200ms then accept");
     let other = host("");

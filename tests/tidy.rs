@@ -31,7 +31,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("drop", &["mail", "config", "clock", "mailroot", "pickup", "smtp"]),
     ("badmail", &["mail", "config", "clock", "mailroot", "pickup"]),
     ("route", &["mail", "config", "clock", "dns"]),
-    ("smtp", &["mail", "config", "clock", "pickup"]),
+    ("smtp", &["mail", "config", "clock", "stop", "pickup"]),
     ("report", &["mail", "config", "clock"]),
     // floor 3: the only one that knows the order of things
     (

@@ -9,6 +9,7 @@ use crate::mail::Address;
 use crate::pickup;
 use crate::route::{Route, Routes};
 use crate::smtp::{self, Peer, TlsContext};
+use crate::stop::Stop;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -102,6 +103,7 @@ impl Outside for Network {
                 connect_timeout: delivery.connect_timeout,
                 timeout: delivery.timeout,
                 own_name: None,
+                stop: Stop::default(),
             };
             match smtp::connect(&peer, tls) {
                 Ok(session) => {

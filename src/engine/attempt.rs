@@ -113,7 +113,7 @@ impl Sender<'_> {
                 {
                     return; // a loop: the other hosts are behind us
                 }
-                if progress.looped {
+                if progress.looped || self.shared.stop.is_set() {
                     return;
                 }
                 continue;
@@ -177,6 +177,7 @@ impl Sender<'_> {
             connect_timeout: delivery.connect_timeout,
             timeout: delivery.timeout,
             own_name: address.from_mx.then(|| hostname.clone()),
+            stop: self.shared.stop.clone(),
         };
         match smtp::connect(&peer, &settings.tls) {
             Ok(session) => {

@@ -230,6 +230,10 @@ impl Sender<'_> {
             progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words));
             progress.connected = true;
         }
+        if !progress.connected && self.shared.stop.is_set() {
+            settle::give_back(self.shared, &part.job); // nobody was waited for, so nothing was tried
+            return false;
+        }
         self.settle(part, progress)
     }
 

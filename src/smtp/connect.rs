@@ -90,6 +90,7 @@ fn open(peer: &Peer, tls: &TlsContext, mode: TlsMode, story: &mut Dialogue) -> R
     // Commands leave in whole writes of ours, so that waiting for more only costs time.
     let _ = tcp.set_nodelay(true);
     let mut chat = Chat::new(Wire::new(tcp), peer.timeout);
+    chat.wire.waits_until(Some(peer.stop.clone()));
     chat.dialogue = std::mem::take(story);
     let mut opening = Opening {
         chat: &mut chat,
@@ -101,6 +102,7 @@ fn open(peer: &Peer, tls: &TlsContext, mode: TlsMode, story: &mut Dialogue) -> R
     match opening.steps(mode) {
         Ok(offers) => {
             let facts = opening.facts;
+            chat.wire.waits_until(None); // from now on mail is under way
             Ok(Session::new(chat, offers, facts, host))
         }
         Err(trouble) => {

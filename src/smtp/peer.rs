@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{Auth, TlsMode};
 use crate::mail::Outcome;
+use crate::stop::Stop;
 
 /// One host at one address, with everything that its route says about it.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct Peer {
     pub timeout: Duration,
     /// `Some` for MX routes: a greeting under this name is our own, so the message loops (5.4.6).
     pub own_name: Option<String>,
+    /// Until the session stands nobody waits for this host any longer once this is set.
+    pub stop: Stop,
 }
 
 impl Peer {

@@ -9,8 +9,11 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use crate::stop::Stop;
 use rustix::net::RecvFlags;
 
+/// Who may be asked to wait no longer looks so often whether he is.
+const LOOK: Duration = Duration::from_millis(500);
 /// Keeps sums of a point in time and a setting in range.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -22,6 +25,8 @@ pub(super) struct Timed {
     /// The timeouts that the socket has now, so that the usual exchange costs no extra system call.
     read_timeout: Duration,
     write_timeout: Duration,
+    /// A read ends when this is set.
+    stop: Option<Stop>,
 }
 
 impl Timed {
@@ -31,12 +36,18 @@ impl Timed {
             deadline: Instant::now(),
             read_timeout: Duration::ZERO,
             write_timeout: Duration::ZERO,
+            stop: None,
         }
     }
 
     /// Whatever is read or written from now on must be done within `time`.
     pub fn within(&mut self, time: Duration) {
         self.deadline = Instant::now() + time.min(LONGEST);
+    }
+
+    /// Whether a read ends before its time, and by what.
+    pub fn reads_until(&mut self, stop: Option<Stop>) {
+        self.stop = stop;
     }
 
     /// Whether the connection stands and the host has sent nothing since we last read. Does not block.
@@ -58,7 +69,13 @@ impl Timed {
     }
 
     fn arm_read(&mut self) -> io::Result<()> {
-        let left = self.left()?;
+        let mut left = self.left()?;
+        if let Some(stop) = &self.stop {
+            if stop.is_set() {
+                return Err(io::Error::other("mailroot is ending"));
+            }
+            left = left.min(LOOK);
+        }
         if !near(self.read_timeout, left) {
             self.tcp.set_read_timeout(Some(left))?;
             self.read_timeout = left;
@@ -147,6 +164,24 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(2));
         drop(timed);
         dripping.join().unwrap();
+    }
+
+    #[test]
+    fn a_read_ends_when_it_is_asked_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut timed = Timed::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let stop = Stop::default();
+        timed.reads_until(Some(stop.clone()));
+        timed.within(Duration::from_secs(60));
+        let began = Instant::now();
+        let asked = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            stop.set();
+        });
+        let error = timed.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Other);
+        assert!(began.elapsed() < Duration::from_secs(20));
+        asked.join().unwrap();
     }
 
     #[test]

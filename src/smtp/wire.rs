@@ -11,6 +11,7 @@ use rustls::ClientConnection;
 use super::reply::{Decoder, Reply};
 use super::timed::Timed;
 use super::tls::TlsStream;
+use crate::stop::Stop;
 
 const READ_BUFFER: usize = 8 * 1024;
 /// Each piece of this size gets the whole timeout for its way into the socket: a slow line is no dead line.
@@ -119,6 +120,15 @@ impl Wire {
         })?;
         self.stream = Stream::Tls(Box::new(stream));
         Ok(())
+    }
+
+    /// What ends the wait for a reply before its time.
+    pub fn waits_until(&mut self, stop: Option<Stop>) {
+        match &mut self.stream {
+            Stream::Plain(timed) => timed.reads_until(stop),
+            Stream::Tls(stream) => stream.timed.reads_until(stop),
+            Stream::Gone => {}
+        }
     }
 
     /// The TLS session, when there is one.

@@ -11,6 +11,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::super::{Body, Peer, Refused, Session, TlsContext, Transaction, connect};
 use crate::config::TlsMode;
 use crate::mail::{Address, Outcome, Recipient};
+use crate::stop::Stop;
 
 pub fn peer_at(address: SocketAddr) -> Peer {
     Peer {
@@ -25,6 +26,7 @@ pub fn peer_at(address: SocketAddr) -> Peer {
         connect_timeout: Duration::from_secs(10),
         timeout: Duration::from_secs(10),
         own_name: None,
+        stop: Stop::default(),
     }
 }
 
