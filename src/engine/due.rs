@@ -57,7 +57,7 @@ impl<'a> Taker<'a> {
     }
 
     /// Claims it and reads it.
-    pub fn take(&self, settings: &Settings, id: MessageId, waiting: Waiting) -> Taken {
+    pub fn take(&self, settings: &Settings, id: MessageId, waiting: &Waiting) -> Taken {
         if !self.shared.in_hand.enter(id.ulid) {
             return Taken::Nothing;
         }
@@ -72,10 +72,14 @@ impl<'a> Taker<'a> {
         result
     }
 
-    fn claim_and_read(&self, settings: &Settings, id: MessageId, waiting: Waiting) -> Taken {
+    fn claim_and_read(&self, settings: &Settings, id: MessageId, waiting: &Waiting) -> Taken {
         let shared = self.shared;
         // Looked at before the claim, so that it stays where whoever owes it looks for it.
-        if let Some(parent) = waiting.parent.filter(|&parent| parent != id.ulid)
+        if let Some(parent) = waiting
+            .parent
+            .as_deref()
+            .copied()
+            .filter(|&parent| parent != id.ulid)
             && undelivered::is_still_owed(shared, parent).unwrap_or(true)
         {
             return Taken::Later(FOR_PARENT);

@@ -7,10 +7,10 @@
 use super::dispatch::Event;
 use super::due::{FOR_PARENT, Taken, Taker};
 use super::job::{Released, ToKeeper};
-use super::listing::{Effort, HalfClaim, Listing, Pace};
+use super::listing::{Effort, HalfClaim, Listing, Pace, Seen};
 use super::orphans::Orphans;
 use super::shared::{Mode, Shared, lock};
-use super::waiting::{Waiting, differs, first_sight, is_too_far};
+use super::waiting::{Waiting, differs, first_sight, is_too_far, nanos};
 use super::{takeover, trial};
 use crate::clock::{self, Millis, Steady};
 use crate::mail::MessageId;
@@ -35,6 +35,8 @@ const LISTING_SHARE: u32 = 30;
 const THREADS: usize = 16;
 /// So many messages are taken in hand together.
 const BATCH: usize = 64;
+/// The records of so many new ones are read together.
+const MET: usize = 4096;
 
 /// Keeps Queue until the end.
 pub fn run(shared: &Arc<Shared>, told: &Receiver<ToKeeper>) {
@@ -50,6 +52,7 @@ pub fn run(shared: &Arc<Shared>, told: &Receiver<ToKeeper>) {
     let mut keeper = Keeper {
         shared,
         waiting: HashMap::new(),
+        round: 0,
         due: BinaryHeap::new(),
         orphans: Orphans::default(),
         generation: 0,
@@ -92,6 +95,8 @@ pub fn run(shared: &Arc<Shared>, told: &Receiver<ToKeeper>) {
 struct Keeper<'a> {
     shared: &'a Arc<Shared>,
     waiting: HashMap<Ulid, Waiting>,
+    /// Counts listings, so that it is seen whom the last one has shown.
+    round: u8,
     due: BinaryHeap<Reverse<(Millis, Ulid)>>,
     orphans: Orphans,
     generation: u64,
@@ -121,14 +126,14 @@ impl Keeper<'_> {
         let since = Effort::begin();
         // Before the listing, which then shows all that they ever claimed.
         let dead: HashSet<NodeName> = std::mem::take(&mut *lock(&self.shared.dead));
-        let (listing, half_claims) = match self.list() {
+        let (mut listing, half_claims) = match self.list() {
             Ok(lists) => lists,
             Err(error) => {
                 self.cannot_list(&error, dead);
                 return Effort::default();
             }
         };
-        let unknown = self.compare(&listing);
+        let unknown = self.compare(std::mem::take(&mut listing.waiting));
         let effort = since.end();
         let finished = takeover::finish_half_claims(self.shared, half_claims, &dead, &mut self.failed);
         let taken = takeover::take_over(self.shared, &listing, &dead, &finished.stuck, &self.pool);
@@ -137,7 +142,7 @@ impl Keeper<'_> {
         if self.unlisted {
             self.shared.poke_keeper(); // what was taken over is listed at once
         }
-        self.meet(&unknown);
+        self.meet(unknown);
         self.sweep_orphans(&listing);
         takeover::bury_the_dead(self.shared, &listing, &dead, !self.scanned);
         self.scanned = true;
@@ -193,7 +198,9 @@ impl Keeper<'_> {
 
     fn list(&mut self) -> Result<(Listing, Vec<HalfClaim>), DiskError> {
         let folders = self.shared.spool.folders();
-        let listing = Listing::of(&folders.queue)?;
+        // At the first nothing is known, and nothing can have been alone for long.
+        let is_known = |ulid| !self.scanned || self.waiting.contains_key(&ulid);
+        let listing = Listing::of(&folders.queue, is_known)?;
         // On one volume a claim is one step; but this tree may have been copied from where it was not.
         let half_claims = if self.cut_short || takeover::are_apart(&folders.pickup, &folders.queue) {
             self.shared.spool.claims_are_possible()?;
@@ -215,45 +222,73 @@ impl Keeper<'_> {
     }
 
     /// What is gone, touched, or new since the last listing; returns the new ones.
-    fn compare(&mut self, listing: &Listing) -> Vec<(MessageId, i128)> {
-        let seen: HashSet<Ulid> = listing.waiting.iter().map(|(id, _)| id.ulid).collect();
-        self.waiting.retain(|ulid, _| seen.contains(ulid));
-        self.awaited.retain(|ulid| seen.contains(ulid));
-        let mut unknown = Vec::new();
-        for (id, file_time) in &listing.waiting {
-            if self.shared.in_hand.has(id.ulid) {
-                continue; // being released this instant
-            }
-            match self.waiting.get_mut(&id.ulid) {
-                Some(known) if known.life == id.life => {
-                    let touched = known.file_time != 0 && differs(known.file_time, *file_time);
-                    if touched && !known.forced {
-                        info!(%id, "touched: tried again now");
-                        known.forced = true;
-                        known.due = 0;
-                        self.due.push(Reverse((0, id.ulid)));
-                    }
-                }
-                _ => unknown.push((*id, *file_time)),
-            }
+    fn compare(&mut self, mut seen: Vec<Seen>) -> Vec<Seen> {
+        self.round = self.round.wrapping_add(1);
+        seen.retain(|seen| !self.is_known(seen));
+        self.waiting.retain(|_, waiting| waiting.round == self.round);
+        self.awaited.retain(|ulid| self.waiting.contains_key(ulid));
+        self.shrink();
+        seen
+    }
+
+    /// Whether it was known to wait; notes that it does, and whether it was touched.
+    fn is_known(&mut self, seen: &Seen) -> bool {
+        let known = self.waiting.get_mut(&seen.ulid);
+        let is_released = self.shared.in_hand.has(seen.ulid); // this instant
+        let Some(known) = known else {
+            return is_released;
+        };
+        known.round = self.round;
+        if is_released || known.life != seen.life {
+            return is_released;
         }
-        unknown
+        let touched = known.file_time != 0 && differs(known.file_time, seen.file_time);
+        if touched && !known.forced {
+            info!(id = %MessageId { ulid: seen.ulid, life: seen.life }, "touched: tried again now");
+            known.forced = true;
+            known.due = 0;
+            self.due.push(Reverse((0, seen.ulid)));
+        }
+        true
+    }
+
+    /// Gives back the memory for many that wait no more, or have been put off again and again.
+    fn shrink(&mut self) {
+        let enough = |many: usize| many.saturating_mul(4).saturating_add(10_000);
+        if self.waiting.capacity() > enough(self.waiting.len()) {
+            self.waiting.shrink_to_fit();
+        }
+        if self.due.capacity() > enough(self.waiting.len()) {
+            let waiting = &self.waiting;
+            let counts =
+                |due: Millis, ulid: &Ulid| waiting.get(ulid).is_some_and(|waiting| waiting.due == due);
+            self.due.retain(|Reverse((due, ulid))| counts(*due, ulid));
+            self.due.shrink_to_fit();
+        }
     }
 
     /// Reads the records of those who were not known.
-    fn meet(&mut self, unknown: &[(MessageId, i128)]) {
+    fn meet(&mut self, unknown: Vec<Seen>) {
         let (spool, settings) = (&self.shared.spool, self.shared.settings());
-        let sight =
-            |(id, file_time): &(MessageId, i128)| (*id, first_sight(&settings, spool, *id, *file_time));
-        let read: Vec<(MessageId, Waiting)> = self.pool.install(|| unknown.par_iter().map(sight).collect());
-        for (id, waiting) in read {
-            self.remember(id, waiting);
+        let sight = |seen: &Seen| {
+            let (ulid, life) = (seen.ulid, seen.life);
+            let id = MessageId { ulid, life };
+            (id, first_sight(&settings, spool, id, seen.file_time))
+        };
+        self.waiting.reserve(unknown.len());
+        self.due.reserve(unknown.len());
+        for some in unknown.chunks(MET) {
+            let read: Vec<(MessageId, Waiting)> = self.pool.install(|| some.par_iter().map(sight).collect());
+            for (id, waiting) in read {
+                self.remember(id, waiting);
+            }
         }
     }
 
     fn remember(&mut self, id: MessageId, waiting: Waiting) {
         self.due.push(Reverse((waiting.due, id.ulid)));
-        self.waiting.insert(id.ulid, waiting);
+        let round = self.round;
+        self.waiting.insert(id.ulid, Waiting { round, ..waiting });
     }
 
     fn sweep_orphans(&mut self, listing: &Listing) {
@@ -310,11 +345,12 @@ impl Keeper<'_> {
         let waiting = Waiting {
             life: message.id.life,
             due: if at_once { 0 } else { message.due },
-            file_time: message.file_time,
+            file_time: nanos(message.file_time),
+            round: self.round,
             held: message.held,
             forced: (message.forced && message.untried) || at_once,
             put_off: message.put_off,
-            parent: message.parent,
+            parent: message.parent.map(Box::new),
         };
         self.remember(message.id, waiting);
     }
@@ -343,7 +379,7 @@ impl Keeper<'_> {
                 break;
             }
             let taker = &self.taker;
-            let take = |(id, waiting): &(MessageId, Waiting)| taker.take(&settings, *id, *waiting);
+            let take = |(id, waiting): &(MessageId, Waiting)| taker.take(&settings, *id, waiting);
             let taken: Vec<Taken> = match batch.as_slice() {
                 [one] => vec![take(one)],
                 many => self

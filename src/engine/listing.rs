@@ -2,6 +2,7 @@
 //!
 //! Reads: Queue's names, and the times of waiting messages. Writes: nothing. Thread: keeper.
 
+use super::waiting::{Nanos, nanos};
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
 use crate::mailroot::evidence::strange;
@@ -9,6 +10,7 @@ use crate::mailroot::hanging;
 use crate::mailroot::spool::mtime_nanos;
 use crate::mailroot::{DiskError, NodeName, QueueName};
 use std::collections::{HashMap, HashSet};
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -68,16 +70,27 @@ impl Pace {
     }
 }
 
+/// A waiting message. There may be a million of them.
+#[derive(Clone, Copy)]
+pub struct Seen {
+    /// Which.
+    pub ulid: Ulid,
+    /// Its file's time: that tells of a touch.
+    pub file_time: Nanos,
+    /// Which life.
+    pub life: u32,
+}
+
 /// What lies in Queue.
 #[derive(Default)]
 pub struct Listing {
-    /// Waiting messages, each with its file's time: that tells of a touch.
-    pub waiting: Vec<(MessageId, i128)>,
+    /// Waiting messages.
+    pub waiting: Vec<Seen>,
     /// Messages in somebody's hand.
     pub taken: Vec<(MessageId, NodeName)>,
-    /// Every ULID with a message file, held ones too.
+    /// Every ULID with a message file, held ones too, but for those that are known to wait.
     pub alive: HashSet<Ulid>,
-    /// ENV and transcripts: the highest life of each ULID.
+    /// ENV and transcripts, but of those: the highest life of each ULID.
     pub remains: HashMap<Ulid, u32>,
     /// TMP files and who was writing them.
     pub temporary: Vec<(PathBuf, NodeName)>,
@@ -112,7 +125,7 @@ impl HalfClaim {
         let mut is_among_few = |node: &NodeName| {
             nodes.contains(node) || (nodes.len() < MOST_NODES && nodes.insert(node.clone()))
         };
-        let mut half_claim = |entry: std::fs::DirEntry| {
+        let mut half_claim = |entry: DirEntry| {
             let name = entry.file_name();
             let hidden = name.to_str()?.strip_prefix('.')?;
             let QueueName::Taken(id, node) = QueueName::parse(hidden.as_ref())? else {
@@ -130,8 +143,9 @@ impl HalfClaim {
 }
 
 impl Listing {
-    /// Lists `queue`. What does not bear a name of ours is passed over.
-    pub fn of(queue: &Path) -> Result<Self, DiskError> {
+    /// Lists `queue`. What does not bear a name of ours is passed over. Of whom `is_known` says that it waits nothing
+    /// else is noted.
+    pub fn of(queue: &Path, is_known: impl Fn(Ulid) -> bool) -> Result<Self, DiskError> {
         let mut listing = Self::default();
         for entry in hanging::read_dir(queue).map_err(DiskError::when("list", queue))? {
             let entry = entry.map_err(DiskError::when("list", queue))?;
@@ -141,15 +155,24 @@ impl Listing {
             if let QueueName::Waiting(id) = name
                 && let Ok(meta) = hanging::metadata(&entry)
             {
-                listing.waiting.push((id, mtime_nanos(&meta)));
+                listing.waiting.push(Seen {
+                    ulid: id.ulid,
+                    file_time: nanos(mtime_nanos(&meta)),
+                    life: id.life,
+                });
             }
-            listing.sort_in(name, entry.path());
+            listing.sort_in(name, &entry, &is_known);
         }
         Ok(listing)
     }
 
-    fn sort_in(&mut self, name: QueueName, path: PathBuf) {
+    fn sort_in(&mut self, name: QueueName, entry: &DirEntry, is_known: impl Fn(Ulid) -> bool) {
         match name {
+            QueueName::Waiting(id)
+            | QueueName::Env(id)
+            | QueueName::LocalTranscript(id)
+            | QueueName::RemoteTranscript(id)
+                if is_known(id.ulid) => {}
             QueueName::Waiting(id) | QueueName::Held(id) => {
                 self.alive.insert(id.ulid);
             }
@@ -161,7 +184,7 @@ impl Listing {
                 let life = self.remains.entry(id.ulid).or_insert(0);
                 *life = id.life.max(*life);
             }
-            QueueName::Temporary(node) => self.temporary.push((path, node)),
+            QueueName::Temporary(node) => self.temporary.push((entry.path(), node)),
         }
     }
 }
@@ -169,6 +192,27 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_those_that_are_known_to_wait_only_the_message_is_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let [known, new] = [0, 1].map(|_| MessageId::generate());
+        for id in [known, new] {
+            for extension in ["EML", "ENV", "LTR"] {
+                std::fs::write(folder.path().join(format!("{id}.{extension}")), "").unwrap();
+            }
+        }
+        let listing = Listing::of(folder.path(), |ulid| ulid == known.ulid).unwrap();
+        assert_eq!(listing.waiting.len(), 2);
+        assert_eq!(listing.alive, HashSet::from([new.ulid]));
+        assert_eq!(listing.remains, HashMap::from([(new.ulid, 0)]));
+    }
+
+    #[test]
+    fn a_million_waiting_messages_take_little_memory() {
+        assert!(size_of::<Seen>() <= 32);
+        assert!(size_of::<(Ulid, super::super::waiting::Waiting)>() <= 48);
+    }
 
     #[test]
     fn a_large_folder_is_listed_less_often_and_a_storage_that_hung_once_changes_nothing() {

@@ -191,7 +191,7 @@ pub fn are_apart(one: &Path, other: &Path) -> bool {
 
 /// When all threads have ended: what was claimed at the last moment and is in no session goes back, for others.
 pub fn give_back_the_rest(shared: &Shared) {
-    let Ok(listing) = Listing::of(&shared.spool.folders().queue) else {
+    let Ok(listing) = Listing::of(&shared.spool.folders().queue, |_| true) else {
         return;
     };
     let own = shared.spool.node();

@@ -17,21 +17,26 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// "Its time is no longer the one that ENV remembers, give or take two seconds": some storage keeps whole seconds.
-const TOUCH_TOLERANCE: i128 = 2_000_000_000;
+const TOUCH_TOLERANCE: u64 = 2_000_000_000;
 /// What dispatch gives to whom waits for its domain.
 const ON_HOLD: EnhancedStatus = EnhancedStatus::new(4, 3, 2);
 /// Records may have been written under settings with longer waits than today's.
 const LEAST_LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// What is known of a waiting message.
-#[derive(Clone, Copy)]
+/// A file's time in nanoseconds, as short as it can be kept.
+pub type Nanos = i64;
+
+/// What is known of a waiting message. There may be a million of them.
+#[derive(Clone)]
 pub struct Waiting {
     /// Of its file.
     pub life: u32,
     /// When to take it.
     pub due: Millis,
     /// Of the message file, as ENV remembers it; 0 when there is no ENV.
-    pub file_time: i128,
+    pub file_time: Nanos,
+    /// The last listing that showed it.
+    pub round: u8,
     /// For its domain, or for room in Badmail, not for the time.
     pub held: bool,
     /// It was touched: the schedule does not count.
@@ -39,7 +44,12 @@ pub struct Waiting {
     /// It is taken earlier when it is called.
     pub put_off: bool,
     /// It is a report of ours on this message.
-    pub parent: Option<Ulid>,
+    pub parent: Option<Box<Ulid>>,
+}
+
+/// As far as there is room: to the year 2262.
+pub fn nanos(time: i128) -> Nanos {
+    Nanos::try_from(time).unwrap_or(if time < 0 { Nanos::MIN } else { Nanos::MAX })
 }
 
 /// The record of `id`, or why it is none.
@@ -53,11 +63,12 @@ pub fn parse(bytes: &[u8], id: MessageId) -> Result<Record, String> {
 }
 
 /// What a record says of a message that was not known.
-pub fn first_sight(settings: &Settings, spool: &Spool, id: MessageId, file_time: i128) -> Waiting {
+pub fn first_sight(settings: &Settings, spool: &Spool, id: MessageId, file_time: Nanos) -> Waiting {
     let mut fresh = Waiting {
         life: id.life,
         due: 0,
         file_time: 0,
+        round: 0,
         held: false,
         forced: false,
         put_off: false,
@@ -65,7 +76,7 @@ pub fn first_sight(settings: &Settings, spool: &Spool, id: MessageId, file_time:
     };
     // What cannot be read or understood now is settled after the claim.
     let Ok(Some(bytes)) = spool.read_env(id) else {
-        fresh.parent = parent_by_file(spool, id);
+        fresh.parent = parent_by_file(spool, id).map(Box::new);
         return fresh;
     };
     let Ok(record) = parse(&bytes, id) else {
@@ -73,13 +84,14 @@ pub fn first_sight(settings: &Settings, spool: &Spool, id: MessageId, file_time:
     };
     let (held, freed) = holds(settings, &record);
     let due = record.due().unwrap_or(0);
-    let forced = freed || differs(record.file_time, file_time) || is_too_far(settings, due);
+    let remembered = nanos(record.file_time);
+    let forced = freed || differs(remembered, file_time) || is_too_far(settings, due);
     Waiting {
         due: if forced { 0 } else { due },
-        file_time: record.file_time,
+        file_time: remembered,
         held,
         forced,
-        parent: undelivered::parent_of(record.sender.as_ref(), record.envid.as_deref()),
+        parent: undelivered::parent_of(record.sender.as_ref(), record.envid.as_deref()).map(Box::new),
         ..fresh
     }
 }
@@ -134,6 +146,6 @@ fn holds(settings: &Settings, record: &Record) -> (bool, bool) {
 }
 
 /// Whether a file has been touched since.
-pub fn differs(remembered: i128, seen: i128) -> bool {
-    (remembered - seen).abs() > TOUCH_TOLERANCE
+pub fn differs(remembered: Nanos, seen: Nanos) -> bool {
+    remembered.abs_diff(seen) > TOUCH_TOLERANCE
 }
