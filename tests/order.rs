@@ -10,6 +10,7 @@
 
 mod support;
 
+use mailroot::mail::MessageId;
 use mailroot::practice::{Host, Script};
 use std::fs;
 use std::path::Path;
@@ -20,9 +21,9 @@ use support::process;
 const ID: &str = "01JDE0Z7M4Y3Q2V1W0X9Y8Z7A6";
 const DEAD: &str = "GONE-AB12";
 
-/// Drains a mailroot where a node died with a message in its hand. Returns the calls after the proof of the storage,
-/// each as `call path`, with the second path of a rename; `None` where there is no C compiler.
-fn calls_of_a_drain_after_a_crash() -> Option<Vec<String>> {
+/// Drains a mailroot where these message files lie in Queue, on storage with such faults. Returns the calls after the
+/// proof of the storage, each as `call path`, with the second path of a rename; `None` where there is no C compiler.
+fn calls_of_a_drain(left: &[String], faults: &str) -> Option<Vec<String>> {
     let host = Host::start(Script::new()).unwrap();
     let settings = to_smart_host(
         host.port(),
@@ -40,20 +41,23 @@ fn calls_of_a_drain_after_a_crash() -> Option<Vec<String>> {
         return None;
     }
     let queue = place.root().join("Queue");
-    let text = message("app@local.test", &["bob@example.net"], "order");
-    fs::write(queue.join(format!("{ID}@{DEAD}.EML")), text).unwrap();
+    for name in left {
+        let text = message("app@local.test", &["bob@example.net"], "order");
+        fs::write(queue.join(name), text).unwrap();
+    }
     let mut drain = Command::new(env!("CARGO_BIN_EXE_mailroot"));
     drain.arg("drain").arg(place.root());
     drain
         .env("LD_PRELOAD", &library)
         .env("FAULTS_ROOT", place.root())
-        .env("FAULTS_LOG", &log);
+        .env("FAULTS_LOG", &log)
+        .env("FAULTS_FAIL", faults);
     let mut running = process::start_command(&place.beside().join("notes"), drain);
     let status = running
         .ends_within(process::DEADLINE)
         .and_then(|status| status.code());
     assert_eq!(status, Some(0), "{}", running.stderr());
-    assert_eq!(host.accepted().len(), 1);
+    assert_eq!(host.accepted().len(), left.len());
     let root = format!("{}/", place.root().display());
     let log = fs::read_to_string(log).unwrap().replace(&root, "");
     // Of a line: number, phases, call, path, second path.
@@ -81,7 +85,7 @@ fn in_order(calls: &[String], wanted: &[&str]) {
 /// The dead node may have brought the message in from another volume: that it is gone there must be durable.
 #[test]
 fn what_left_pickup_stays_away_before_a_takeover() {
-    let Some(calls) = calls_of_a_drain_after_a_crash() else {
+    let Some(calls) = calls_of_a_drain(&[format!("{ID}@{DEAD}.EML")], "") else {
         return;
     };
     let takeover = format!("rename Queue/{ID}@{DEAD}.EML Queue/{ID}-1.EML");
@@ -91,7 +95,7 @@ fn what_left_pickup_stays_away_before_a_takeover() {
 /// What only an older record says must not count again, when the newest is gone already.
 #[test]
 fn the_newest_record_goes_last() {
-    let Some(calls) = calls_of_a_drain_after_a_crash() else {
+    let Some(calls) = calls_of_a_drain(&[format!("{ID}@{DEAD}.EML")], "") else {
         return;
     };
     let (older, newest) = (
@@ -99,4 +103,26 @@ fn the_newest_record_goes_last() {
         format!("unlink Queue/{ID}-1.ENV"),
     );
     in_order(&calls, &[&older, "fsync Queue", &newest]);
+}
+
+/// On storage far away each sync is a long wait: those who are taken up together wait together.
+#[test]
+fn messages_of_the_dead_share_their_syncs() {
+    const COUNT: usize = 64;
+    let waiting: Vec<String> = (0..COUNT)
+        .map(|_| format!("{}-1.EML", MessageId::generate().ulid))
+        .collect();
+    let Some(calls) = calls_of_a_drain(&waiting, "fsync@Queue=SLOW") else {
+        return;
+    };
+    let claimed = calls
+        .iter()
+        .filter(|call| call.starts_with("rename Queue/"))
+        .count();
+    let synced = calls.iter().filter(|call| *call == "fsync Queue").count();
+    assert!(claimed >= COUNT, "{claimed}");
+    assert!(
+        (1..=COUNT / 2).contains(&synced),
+        "{synced} syncs of Queue for {COUNT} messages"
+    );
 }

@@ -11,7 +11,7 @@ from .judge import MESSAGE_FILE, Record, Verdict, claims, names
 from .letters import Feeder, Letter
 from .machine import end, start, wait
 from .nodes import SETTINGS, Node, double_claims, foreign_steps, ulid_of
-from .pulse import Pulse
+from .pulse import Pulse, returned
 
 HERE = Path(__file__).resolve().parent
 
@@ -230,7 +230,9 @@ def killed(stage, rotating=False):
     if not rotating:
         stage.expect(own_pause <= times.poll + 1.0 + 1 / rate, f"the others paused for {pause:.1f} s after a kill, {own_pause:.1f} s of that by us")
     bound = times.lease + 3 if stage.own_boots else 5.0
-    stage.expect(own_took <= bound or (rotating and stage.own_boots), f"a takeover took {slowest:.1f} s, {own_took:.1f} s of that by us")
+    # Where every node is killed, and the storage is slow, those who take over do not live to the end of it.
+    unbound = rotating and (stage.own_boots or stage.scene.storage.name != "local")
+    stage.expect(own_took <= bound or unbound, f"a takeover took {slowest:.1f} s, {own_took:.1f} s of that by us")
     stage.expect(not watch.waiting, f"never taken over: {list(watch.waiting)[:3]}")
 
 
@@ -315,6 +317,8 @@ def gone(stage, how):
     finally:
         stage.scene.storage.find(how)
     back = time.monotonic()
+    # Each machine has a way of its own to the storage, which may need a while to find it again: that is not ours.
+    storage = returned([node.machine.path(stage.tree) for node in stage.nodes], back, 90.0)
     stage.feeder.rest.clear()
     stage.expect(all(up), "a node has ended while the storage was gone")
     stage.conclude(extra_allowed=flight)
@@ -322,8 +326,10 @@ def gone(stage, how):
     fast = next((start - back for start in [back + step * 0.5 for step in range(240)]
                  if stage.record.rate(start, start + 4) >= 0.5 * before), None)
     meanwhile = sum(1 for one, *_ in stage.record.got if lost_at + times.lease / 2 + 1 < one < back)
-    stage.figures.update(first=f"{times_after[0] - back:.1f}" if times_after else "-", fast="-" if fast is None else f"{fast:.1f}", meanwhile=meanwhile)
-    stage.expect(fast is not None and fast <= 10, f"full speed after {fast} s")
+    stage.figures.update(first=f"{times_after[0] - back:.1f}" if times_after else "-", fast="-" if fast is None else f"{fast:.1f}", meanwhile=meanwhile,
+                         storage="-" if storage is None else f"{storage:.1f}")
+    stage.expect(storage is not None, "the storage did not come back")
+    stage.expect(fast is not None and fast - (storage or 0) <= 10, f"full speed after {fast} s")
 
 
 def drained(stage):

@@ -50,3 +50,25 @@ class Pulse(threading.Thread):
                 for name in os.listdir(self.root / folder):
                     if name.startswith(MARK):
                         (self.root / folder / name).unlink()
+
+
+def returned(roots, since, patience):
+    """Seconds from `since` until the storage takes a file again by each of these ways to it; None: not in time."""
+    def takes_one(number, root):
+        path = root / "Queue" / f"{MARK}back-{number}"
+        while time.monotonic() < since + patience:
+            try:
+                path.write_bytes(b"x")
+                path.unlink()
+                took.append(time.monotonic() - since)
+                return
+            except OSError:
+                time.sleep(0.1)
+
+    took = []
+    threads = [threading.Thread(target=takes_one, args=one, daemon=True) for one in enumerate(roots)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, since + patience - time.monotonic()))
+    return max(took) if len(took) == len(roots) else None

@@ -16,6 +16,7 @@
  *                       CALLS   comma list of the names below, or *
  *                       PATH    a piece of the path, as it stands in the log ("tcp" for a socket); empty: any
  *                       WHAT    an errno (EIO, ENOSPC, …), HANG (the call hangs while the rules are in force),
+ *                               SLOW (it begins 10 ms late, as on storage far away),
  *                               SHORT (writes and sends take half), LIE (nothing is done, success is reported),
  *                               SEE (nothing happens; for FAULTS_HITS),
  *                               or KILL (the process is ended by SIGKILL once the call has been made)
@@ -74,7 +75,7 @@ struct rule {
     long from, count, every;
     atomic_long seen;
 };
-enum { HANG = -1, SHORT = -2, LIE = -3, SEE = -4, KILL = -5 };
+enum { HANG = -1, SHORT = -2, LIE = -3, SEE = -4, KILL = -5, SLOW = -6 };
 
 static char roots[MOST_ROOTS][PATH_MAX];
 static int root_count;
@@ -125,7 +126,7 @@ static int errno_named(const char *name) {
         {"ECONNRESET", ECONNRESET}, {"EHOSTUNREACH", EHOSTUNREACH}, {"ENETUNREACH", ENETUNREACH}, {"EPIPE", EPIPE},
         {"EADDRNOTAVAIL", EADDRNOTAVAIL}, {"ENODEV", ENODEV}, {"ENXIO", ENXIO}, {"EOPNOTSUPP", EOPNOTSUPP},
         {"EREMOTEIO", EREMOTEIO}, {"ENAMETOOLONG", ENAMETOOLONG}, {"EMLINK", EMLINK}, {"EEXIST", EEXIST},
-        {"HANG", HANG}, {"SHORT", SHORT}, {"LIE", LIE}, {"SEE", SEE}, {"KILL", KILL},
+        {"HANG", HANG}, {"SLOW", SLOW}, {"SHORT", SHORT}, {"LIE", LIE}, {"SEE", SEE}, {"KILL", KILL},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i].name, name)) return known[i].value;
@@ -309,8 +310,9 @@ static int verdict(const char *call, const char *path) {
     if (error) note_hit(call, path, error);
     if (error == HANG)
         while (in_force() && atomic_load(&generation) == now) nap();
+    if (error == SLOW) nap();
     if (error == KILL) doomed = 1, kill_phase = 'a';
-    return error == HANG || error == SEE || error == KILL ? 0 : error;
+    return error == HANG || error == SLOW || error == SEE || error == KILL ? 0 : error;
 }
 
 struct point {

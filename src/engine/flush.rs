@@ -52,10 +52,8 @@ fn flush_once(shared: &Shared, failed_before: bool) -> bool {
         }
         return true;
     }
-    for id in remains {
-        if let Err(error) = shared.spool.sweep(id) {
-            warn!(%id, %error, "left for the next scan");
-        }
+    if let Err(error) = shared.spool.sweep(&remains) {
+        warn!(%error, "what removed messages have left stays for the next scan");
     }
     false
 }

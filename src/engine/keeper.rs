@@ -304,11 +304,11 @@ impl Keeper<'_> {
             self.shared.distrust(&error);
             return;
         }
-        for id in ripe {
-            match self.shared.spool.sweep(id) {
-                Ok(()) => debug!(%id, "remains of a finished message removed"),
-                Err(error) => warn!(%id, %error, "tried again"),
-            }
+        match self.shared.spool.sweep(&ripe) {
+            Ok(()) => ripe
+                .iter()
+                .for_each(|id| debug!(%id, "remains of a finished message removed")),
+            Err(error) => warn!(%error, "what finished messages have left stays; tried again"),
         }
     }
 

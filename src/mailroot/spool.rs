@@ -188,23 +188,35 @@ impl Spool {
         }
     }
 
-    /// Removes ENV and transcripts of all lives up to this one. The message file is gone, durably.
-    pub fn sweep(&self, id: MessageId) -> Result<()> {
-        for life in 0..=id.life {
-            if life > 0 && life == id.life {
-                // A power cut must not keep an old record and drop the newest: a report could wait for it.
-                self.sync_queue()?;
-            }
-            let id = MessageId { life, ..id };
-            for name in [
-                QueueName::Env(id),
-                QueueName::LocalTranscript(id),
-                QueueName::RemoteTranscript(id),
-            ] {
-                self.unlink(&self.in_queue(&name))?;
+    /// Removes ENV and transcripts of these messages, of all lives up to theirs. The message files are gone, durably.
+    /// What cannot be removed does not keep the rest; the error is the first one.
+    pub fn sweep(&self, ids: &[MessageId]) -> Result<()> {
+        let mut result = Ok(());
+        let mut swept_older = Ok(());
+        let aged: Vec<&MessageId> = ids.iter().filter(|id| id.life > 0).collect();
+        for id in &aged {
+            for life in 0..id.life {
+                swept_older = swept_older.and(self.sweep_life(MessageId { life, ..**id }));
             }
         }
-        Ok(())
+        if !aged.is_empty() {
+            // A power cut must not keep an old record and drop the newest: a report could wait for it.
+            swept_older = swept_older.and_then(|()| self.sync_queue());
+        }
+        for id in ids.iter().filter(|id| id.life == 0 || swept_older.is_ok()) {
+            result = result.and(self.sweep_life(*id));
+        }
+        swept_older.and(result)
+    }
+
+    fn sweep_life(&self, id: MessageId) -> Result<()> {
+        [
+            QueueName::Env(id),
+            QueueName::LocalTranscript(id),
+            QueueName::RemoteTranscript(id),
+        ]
+        .iter()
+        .try_for_each(|name| self.unlink(&self.in_queue(name)))
     }
 
     /// Takes a message from a dead owner: `ID@PEER.EML` → `ID-1.EML`. `false`: it is gone, or another node did it at

@@ -161,7 +161,7 @@ impl Tree {
             Verb::Flush => here.sync_removals().map_err(words),
             Verb::Sweep => {
                 let (swept, life) = slot.synced[m].unwrap();
-                here.sweep(message_id(swept, life)).map_err(words)
+                here.sweep(&[message_id(swept, life)]).map_err(words)
             }
             Verb::SweepOrphan => {
                 let gone = |e: &&Entry| e.name.kind() == Kind::Env && after.disk.get(e.name).is_none();
