@@ -21,9 +21,9 @@ use support::process;
 const ID: &str = "01JDE0Z7M4Y3Q2V1W0X9Y8Z7A6";
 const DEAD: &str = "GONE-AB12";
 
-/// Drains a mailroot where these message files lie in Queue, on storage with such faults. Returns the calls after the
-/// proof of the storage, each as `call path`, with the second path of a rename; `None` where there is no C compiler.
-fn calls_of_a_drain(left: &[String], faults: &str) -> Option<Vec<String>> {
+/// Drains a mailroot where these message files lie, on storage with such faults. Returns the calls after the proof of the
+/// storage, each as `call path`, with the second path of a rename, and the log; `None` where there is no C compiler.
+fn calls_of_a_drain(left: &[String], faults: &str) -> Option<(Vec<String>, String)> {
     let host = Host::start(Script::new()).unwrap();
     let settings = to_smart_host(
         host.port(),
@@ -40,10 +40,9 @@ fn calls_of_a_drain(left: &[String], faults: &str) -> Option<Vec<String>> {
         eprintln!("SKIPPED: there is no C compiler to list calls with");
         return None;
     }
-    let queue = place.root().join("Queue");
     for name in left {
         let text = message("app@local.test", &["bob@example.net"], "order");
-        fs::write(queue.join(name), text).unwrap();
+        fs::write(place.root().join(name), text).unwrap();
     }
     let mut drain = Command::new(env!("CARGO_BIN_EXE_mailroot"));
     drain.arg("drain").arg(place.root());
@@ -67,7 +66,7 @@ fn calls_of_a_drain(left: &[String], faults: &str) -> Option<Vec<String>> {
         .iter()
         .rposition(|call| call.contains("PROBE"))
         .map_or(0, |at| at + 1);
-    Some(calls[proven..].to_vec())
+    Some((calls[proven..].to_vec(), running.stderr()))
 }
 
 /// Asserts that all of these were called, in this order; others may stand between.
@@ -85,7 +84,7 @@ fn in_order(calls: &[String], wanted: &[&str]) {
 /// The dead node may have brought the message in from another volume: that it is gone there must be durable.
 #[test]
 fn what_left_pickup_stays_away_before_a_takeover() {
-    let Some(calls) = calls_of_a_drain(&[format!("{ID}@{DEAD}.EML")], "") else {
+    let Some((calls, _)) = calls_of_a_drain(&[format!("Queue/{ID}@{DEAD}.EML")], "") else {
         return;
     };
     let takeover = format!("rename Queue/{ID}@{DEAD}.EML Queue/{ID}-1.EML");
@@ -95,7 +94,7 @@ fn what_left_pickup_stays_away_before_a_takeover() {
 /// What only an older record says must not count again, when the newest is gone already.
 #[test]
 fn the_newest_record_goes_last() {
-    let Some(calls) = calls_of_a_drain(&[format!("{ID}@{DEAD}.EML")], "") else {
+    let Some((calls, _)) = calls_of_a_drain(&[format!("Queue/{ID}@{DEAD}.EML")], "") else {
         return;
     };
     let (older, newest) = (
@@ -110,9 +109,9 @@ fn the_newest_record_goes_last() {
 fn messages_of_the_dead_share_their_syncs() {
     const COUNT: usize = 64;
     let waiting: Vec<String> = (0..COUNT)
-        .map(|_| format!("{}-1.EML", MessageId::generate().ulid))
+        .map(|_| format!("Queue/{}-1.EML", MessageId::generate().ulid))
         .collect();
-    let Some(calls) = calls_of_a_drain(&waiting, "fsync@Queue=SLOW") else {
+    let Some((calls, _)) = calls_of_a_drain(&waiting, "fsync@Queue=SLOW") else {
         return;
     };
     let claimed = calls
@@ -124,5 +123,32 @@ fn messages_of_the_dead_share_their_syncs() {
     assert!(
         (1..=COUNT / 2).contains(&synced),
         "{synced} syncs of Queue for {COUNT} messages"
+    );
+}
+
+/// Of many files the first go on their way while the others are taken, however long each claim takes.
+#[test]
+fn what_was_taken_does_not_wait_for_its_neighbours() {
+    let files: Vec<String> = (0..128).map(|n| format!("Pickup/{n}.eml")).collect();
+    let Some((_, log)) = calls_of_a_drain(&files, "rename@Pickup=SLOW") else {
+        return;
+    };
+    let lines: Vec<&str> = log.lines().collect();
+    let first = lines
+        .iter()
+        .position(|line| line.contains(" delivered id="))
+        .unwrap();
+    let last = lines
+        .iter()
+        .rposition(|line| line.contains(" taken id="))
+        .unwrap();
+    let before = lines
+        .iter()
+        .take(first)
+        .filter(|line| line.contains(" taken id="))
+        .count();
+    assert!(
+        first < last && before <= 64,
+        "{before} were taken before the first was delivered"
     );
 }

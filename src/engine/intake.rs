@@ -26,8 +26,13 @@ use tracing::error;
 
 /// Files looked at together; the first of them are on their way while the next are read.
 const BATCH: usize = 256;
-/// So many of them are looked at by one thread in one go.
+/// So many of them are looked at by one thread in one go; on storage of several machines, where each look is a long wait …
 const PIECE: usize = 32;
+const PIECE_FAR_AWAY: usize = 4;
+/// … by so many threads.
+const READERS_FAR_AWAY: usize = 16;
+/// What was taken goes on its way after this time at most, while the rest of its piece is looked at.
+const SOON: Duration = Duration::from_millis(5);
 /// During a long listing so many of those whose time has come are looked at, so often.
 const SETTLED: usize = BATCH;
 const SETTLED_EVERY: Duration = Duration::from_millis(250);
@@ -47,7 +52,11 @@ const READERS: usize = 2;
 
 /// Takes files until the end.
 pub fn run(shared: &Arc<Shared>) {
-    let threads = std::thread::available_parallelism().map_or(2, usize::from) + SPARE_READERS;
+    let shared_storage = evidence::is_shared_storage(&shared.spool.folders().pickup);
+    let threads = match shared_storage {
+        true => READERS_FAR_AWAY,
+        false => std::thread::available_parallelism().map_or(2, usize::from) + SPARE_READERS,
+    };
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|n| format!("intake-{n}"))
@@ -57,7 +66,6 @@ pub fn run(shared: &Arc<Shared>) {
         Ok(pool) => pool,
         Err(error) => return error!(%error, "cannot start the threads that read Pickup"),
     };
-    let shared_storage = evidence::is_shared_storage(&shared.spool.folders().pickup);
     let (has_room, room) = bounded(1);
     let (looked, results) = unbounded();
     let burials = Arc::new(burial::start(shared, &has_room));
@@ -344,15 +352,47 @@ impl Intake<'_> {
         let looks: Vec<Look> = match glances.as_slice() {
             [one] => vec![look(one)],
             many => {
-                let piece = |piece: &[Glance]| log::together(|| piece.iter().map(look).collect::<Vec<_>>());
+                let size = if self.shared_storage {
+                    PIECE_FAR_AWAY
+                } else {
+                    PIECE
+                };
+                let piece = |piece: &[Glance]| self.look_at_piece(piece, look);
                 self.pool
-                    .install(|| many.par_chunks(PIECE).flat_map_iter(piece).collect())
+                    .install(|| many.par_chunks(size).flat_map_iter(piece).collect())
             }
         };
         if looks.iter().all(|look| matches!(look, Look::Wait(_))) {
             self.in_vain += began.elapsed();
         }
         self.was_looked_at(glances.into_iter().zip(looks).collect());
+    }
+
+    /// Looks at these and hands on what was taken, not later than its neighbours need to be looked at.
+    fn look_at_piece(&self, glances: &[Glance], look: impl Fn(&Glance) -> Look) -> Vec<Look> {
+        let mut looks = Vec::with_capacity(glances.len());
+        while looks.len() < glances.len() {
+            let (began, mut jobs) = (Instant::now(), Vec::new());
+            // What is said of them stands in the log before anybody else says more.
+            log::together(|| {
+                for glance in glances.iter().skip(looks.len()) {
+                    looks.push(match look(glance) {
+                        Look::Taken(job) => {
+                            jobs.push(job);
+                            Look::Done
+                        }
+                        other => other,
+                    });
+                    if began.elapsed() >= SOON {
+                        break;
+                    }
+                }
+            });
+            if !jobs.is_empty() {
+                let _ = self.shared.events.send(Event::Jobs(jobs));
+            }
+        }
+        looks
     }
 
     /// What looks came to, here and aside.
