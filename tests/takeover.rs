@@ -604,3 +604,27 @@ fn a_claim_across_volumes_that_fails_is_taken_up_again_by_the_same_process() {
     served.sort();
     assert_eq!(served, ["bob@example.net", "eve@example.net"]);
 }
+
+/// Each listing of a large Queue costs seconds: heartbeats alone are no reason for one.
+#[test]
+fn a_node_that_is_alone_lists_its_queue_no_more_often_than_it_has_to() {
+    let settings = "[log]\nlevel = \"debug\"\n[pickup]\npoll = \"1m\"\n[cluster]\nheartbeat = \"100ms\"\nlease = \"1s\"\n";
+    let mut place = Place::new(settings);
+    place.start();
+    let beats = || {
+        let mut files = fs::read_dir(place.root().join("Status/nodes")).ok()?.flatten();
+        files.find_map(|file| {
+            let text = fs::read_to_string(file.path()).ok()?;
+            let (_, rest) = text.split_once("\"counter\":")?;
+            rest.trim_start()
+                .split(|c: char| !c.is_ascii_digit())
+                .next()?
+                .parse::<u64>()
+                .ok()
+        })
+    };
+    place.wait("20 heartbeats", || beats().is_some_and(|count| count >= 20));
+    let listings = place.log().matches("Queue was listed").count();
+    assert!((1..=3).contains(&listings), "{listings}");
+    place.stop();
+}

@@ -153,13 +153,12 @@ fn next_beat(due: Instant, heartbeat: Duration, now: Instant) -> Instant {
 fn judge_when_called(shared: &Shared, bench: &Bench, called: &Receiver<()>) {
     let nodes = shared.spool.folders().status.join("nodes");
     let mut watched: HashMap<NodeName, Watched> = HashMap::new();
-    let mut told = false;
+    let (mut first, mut told) = (true, false);
     while called.recv().is_ok() {
-        let first = watched.is_empty();
         judge(shared, &nodes, &mut watched, bench);
         told = told || tell_of_another_host(shared, &watched);
-        if first {
-            shared.poke_keeper();
+        if std::mem::replace(&mut first, false) {
+            shared.poke_keeper(); // what waits for a verdict need not wait for the next listing
         }
     }
 }

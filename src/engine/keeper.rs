@@ -133,6 +133,7 @@ impl Keeper<'_> {
                 return Effort::default();
             }
         };
+        debug!(waiting = listing.waiting.len(), "Queue was listed");
         let unknown = self.compare(std::mem::take(&mut listing.waiting));
         let effort = since.end();
         let finished = takeover::finish_half_claims(self.shared, half_claims, &dead, &mut self.failed);
