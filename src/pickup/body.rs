@@ -1,7 +1,13 @@
 //! One pass over the body in blocks of any size: what can be told of its lines. Holds the beginning of one line.
+//!
+//! Lines that have nothing remarkable about them are counted many at a time ([`super::stretch`]).
 
 use super::closing::Closing;
 use super::dots::Tally;
+use super::stretch::{self, Stretch};
+
+/// What is judged in one go: one remarkable line makes the others of its piece be looked at one by one.
+const PIECE: usize = 4 * 1024;
 
 /// Gathers while blocks come in.
 #[derive(Debug)]
@@ -13,7 +19,7 @@ pub(super) struct BodyScan {
     eight_bit: bool,
     longest: u64,
     period_after_cr: bool,
-    /// All CR bytes, and those of them that end a line.
+    /// CR bytes of lines that were looked at one by one, and those of them that end a line.
     crs: u64,
     line_end_crs: u64,
     /// Offset of the line that is being read.
@@ -34,7 +40,7 @@ pub(super) struct BodyFacts {
     pub is_closed: bool,
     /// A byte over 127.
     pub eight_bit: bool,
-    /// The longest line without its line end.
+    /// The longest line without its line end, where one is longer than 512 bytes.
     pub longest: u64,
     /// CR bytes inside of lines; on the wire each becomes a line end.
     pub bare_crs: u64,
@@ -54,7 +60,7 @@ impl BodyScan {
             closing,
             closed: false,
             eight_bit: false,
-            longest: 0,
+            longest: stretch::SHORT as u64,
             period_after_cr: false,
             crs: 0,
             line_end_crs: 0,
@@ -67,27 +73,68 @@ impl BodyScan {
 
     /// Takes the next block.
     pub(super) fn feed(&mut self, block: &[u8]) {
-        self.eight_bit |= !block.is_ascii();
-        self.period_after_cr |= self.len > 0 && self.last == b'\r' && block.starts_with(b".");
-        let crs = memchr::memchr_iter(b'\r', block).count() as u64;
-        if crs > 0 {
-            self.period_after_cr |= memchr::memmem::find(block, b"\r.").is_some();
+        for piece in block.chunks(PIECE) {
+            let rest = self.end_held_line(piece);
+            let (lines, part) = rest.split_at(memchr::memrchr(b'\n', rest).map_or(0, |lf| lf + 1));
+            if !self.take_stretch(lines) {
+                self.take_each(lines);
+            }
+            self.hold(part);
         }
-        self.crs += crs;
-        let mut rest = block;
+    }
+
+    /// Takes what still belongs to the line that is held; gives what follows.
+    fn end_held_line<'b>(&mut self, piece: &'b [u8]) -> &'b [u8] {
+        if self.len == 0 {
+            return piece;
+        }
+        let Some(lf) = memchr::memchr(b'\n', piece) else {
+            self.hold(piece);
+            return &[];
+        };
+        self.hold(piece.get(..lf).unwrap_or_default());
+        self.held_line();
+        self.line_start += 1;
+        piece.get(lf + 1..).unwrap_or_default()
+    }
+
+    /// Takes whole lines in one go; `false` when one of them may have to be looked at.
+    fn take_stretch(&mut self, lines: &[u8]) -> bool {
+        let found = Stretch::of(lines);
+        let closing = self.closing.as_ref().filter(|_| !self.closed);
+        let remarkable = found.periods
+            || found.crs != found.line_end_crs
+            || self.tally.has_marker()
+            || closing.is_some_and(|closing| closing.may_be_in(lines))
+            || !stretch::all_short(lines);
+        if !remarkable {
+            let bytes = lines.len() as u64;
+            self.eight_bit |= found.eight_bit;
+            self.tally.stretch(bytes + found.lines - found.line_end_crs);
+            self.line_start += bytes;
+        }
+        !remarkable
+    }
+
+    fn take_each(&mut self, lines: &[u8]) {
+        self.look_inside(lines);
+        let mut rest = lines;
         while let Some((line, tail)) =
             memchr::memchr(b'\n', rest).and_then(|lf| Some((rest.get(..lf)?, rest.get(lf + 1..)?)))
         {
-            if self.len == 0 {
-                self.whole_line(line, line.len() as u64);
-            } else {
-                self.hold(line);
-                self.held_line();
-            }
+            self.whole_line(line, line.len() as u64);
             self.line_start += 1;
             rest = tail;
         }
-        self.hold(rest);
+    }
+
+    fn look_inside(&mut self, bytes: &[u8]) {
+        self.eight_bit |= !bytes.is_ascii();
+        let crs = memchr::memchr_iter(b'\r', bytes).count() as u64;
+        if crs > 0 {
+            self.period_after_cr |= memchr::memmem::find(bytes, b"\r.").is_some();
+        }
+        self.crs += crs;
     }
 
     /// There is no more.
@@ -108,6 +155,11 @@ impl BodyScan {
 
     /// A part of a line whose end is not there yet.
     fn hold(&mut self, part: &[u8]) {
+        if part.is_empty() {
+            return;
+        }
+        self.period_after_cr |= self.len > 0 && self.last == b'\r' && part.starts_with(b".");
+        self.look_inside(part);
         let room = self.head_max.saturating_sub(self.head.len()).min(part.len());
         self.head.extend_from_slice(part.get(..room).unwrap_or_default());
         self.len += part.len() as u64;
@@ -184,7 +236,7 @@ mod tests {
             (
                 true,
                 true,
-                9,
+                512,
                 0,
                 7 + 29,
                 "stuffed + end marker",
@@ -194,11 +246,11 @@ mod tests {
         );
         assert_eq!(
             scan([&b""[..]].into_iter()),
-            (false, false, 0, 0, 7, "none", 7, 0)
+            (false, false, 512, 0, 7, "none", 7, 0)
         );
         assert_eq!(
             scan([&b"a\rb"[..]].into_iter()),
-            (false, false, 3, 1, 10, "none", 10, 5)
+            (false, false, 512, 1, 10, "none", 10, 5)
         );
         let long = "x".repeat(100_000) + "\r\n--bound--";
         assert_eq!(
@@ -236,6 +288,16 @@ mod tests {
         #[test]
         fn blocks_divide_anywhere(
             body in "(\\.|\\.\\.|--bound--|--bound|a|é|\r|\n|\r\n|.{80}){0,30}",
+            size in 1_usize..12,
+        ) {
+            let (body, whole) = (body.as_bytes(), [body.as_bytes()]);
+            prop_assert_eq!(scan(body.chunks(size)), scan(whole.into_iter()));
+            prop_assert_eq!(scan_for(None, body.chunks(size)), scan_for(None, whole.into_iter()));
+        }
+
+        #[test]
+        fn a_remarkable_line_is_seen_among_many_that_are_not(
+            body in "((plain text, long or not, é\r?\n){150}|\\.x?\r?\n|\\.\\.\n|--bound--\n|\r|\n|.{600}){0,12}",
             size in 1_usize..12,
         ) {
             let (body, whole) = (body.as_bytes(), [body.as_bytes()]);

@@ -1,10 +1,12 @@
 //! The closing boundary of a multipart message (RFC 2046 §5.1.1): its absence shows a writer that failed half-way.
 
+use memchr::memmem::Finder;
+
 /// What to look for at the beginning of lines.
 #[derive(Debug)]
 pub(super) struct Closing {
     /// `--boundary--`
-    delimiter: Vec<u8>,
+    delimiter: Finder<'static>,
 }
 
 impl Closing {
@@ -13,18 +15,23 @@ impl Closing {
 
     pub(super) fn new(boundary: &str) -> Self {
         Self {
-            delimiter: format!("--{boundary}--").into_bytes(),
+            delimiter: Finder::new(format!("--{boundary}--").as_bytes()).into_owned(),
         }
     }
 
     /// So many bytes of a line tell whether it is the closing boundary.
     pub(super) fn line_head(&self) -> usize {
-        self.delimiter.len() + Self::PADDING
+        self.delimiter.needle().len() + Self::PADDING
+    }
+
+    /// Whether one of these lines may be it.
+    pub(super) fn may_be_in(&self, lines: &[u8]) -> bool {
+        self.delimiter.find(lines).is_some()
     }
 
     /// Whether this is the line; `line` is all of it, or its first [`Self::line_head`] bytes.
     pub(super) fn is_line(&self, line: &[u8]) -> bool {
-        line.strip_prefix(self.delimiter.as_slice())
+        line.strip_prefix(self.delimiter.needle())
             .is_some_and(|rest| rest.len() < Self::PADDING && rest.trim_ascii().is_empty())
     }
 }

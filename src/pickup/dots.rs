@@ -55,6 +55,16 @@ impl Tally {
         self.wire += len + 2;
     }
 
+    /// Whether a lone period may turn out to be the end marker: then each line that follows counts.
+    pub(super) fn has_marker(&self) -> bool {
+        self.marker.is_some()
+    }
+
+    /// Takes lines none of which begins with a period, while there is no marker; they have so many bytes with CRLF.
+    pub(super) fn stretch(&mut self, wire: u64) {
+        self.wire += wire;
+    }
+
     /// The verdict; `said` in the file wins over the setting. A literal file has no end marker: every byte is meant.
     pub(super) fn judge(mut self, said: Option<SaidDots>, setting: DotsSetting, end: u64) -> Judged {
         let mode = match said {

@@ -2,7 +2,7 @@
 //!
 //! [`read()`] is the whole of it; the other modules are its steps, in this order: `text` (how bytes become text),
 //! `split` (where the header block ends), `envelope` (who it is from and for), `layout` (what the header says
-//! of the message), `body` with `dots` and `closing` (one pass over the rest), `malformed` (the words).
+//! of the message), `body` with `stretch`, `dots` and `closing` (one pass over the rest), `malformed` (the words).
 //! [`names`] tells which files are no messages at all.
 //!
 //! Reads through [`ReadAt`](crate::mail::ReadAt) only and writes nothing; runs on any thread; keeps the header block
@@ -21,6 +21,7 @@ mod malformed;
 pub mod names;
 pub mod read;
 mod split;
+mod stretch;
 pub mod submission;
 mod text;
 

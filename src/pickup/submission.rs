@@ -55,7 +55,8 @@ pub struct Layout {
     pub eight_bit_header: bool,
     /// A byte over 127 in the body.
     pub eight_bit_body: bool,
-    /// The longest line in bytes without its line end, header and body.
+    /// The longest line in bytes without its line end, header and body, where one is longer than 512: shorter lines
+    /// of the body are not measured.
     pub longest_line: u64,
     /// Bytes of header (without `omit`), empty line and body with CRLF line ends, dots as meant, nothing added: for
     /// SIZE. A bare CR in the body counts as a line end.
