@@ -109,6 +109,14 @@ impl Chat {
         sent.map_err(|broken| self.noted(broken))
     }
 
+    /// Sends what waits, and message content right behind it.
+    pub fn flush_with_content(&mut self, content: &[u8]) -> Result<(), Broken> {
+        self.dialogue.content(content.len() as u64);
+        let sent = self.wire.send_both(&self.out, content, self.timeout);
+        self.out.clear();
+        sent.map_err(|broken| self.noted(broken))
+    }
+
     /// The next reply.
     pub fn reply(&mut self) -> Result<Reply, Broken> {
         let reply = self

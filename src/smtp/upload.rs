@@ -1,7 +1,8 @@
 //! A long message on its way: [`Body`](super::Body) writes in here, blocks go out there.
 //!
-//! As DATA in blocks, or as BDAT chunks (RFC 3030). Memory: one block. Errors of the socket are kept aside, so that
-//! they are told apart from errors of the body's own disk. Runs on the session's thread.
+//! As DATA in blocks, or as BDAT chunks (RFC 3030). Memory: one block; of DATA, what comes in large pieces is sent as it
+//! lies. Errors of the socket are kept aside, so that they are told apart from errors of the body's own disk. Runs on the
+//! session's thread.
 
 use std::io;
 
@@ -9,7 +10,7 @@ use super::chat::Chat;
 use super::reply::Reply;
 use super::wire::Broken;
 
-/// DATA leaves in blocks of this size.
+/// DATA leaves in blocks of this size; half of it is worth a write of its own.
 const BLOCK: usize = 64 * 1024;
 /// BDAT chunks: large enough that the reply to each costs little, small enough for many sessions at once.
 const CHUNK: usize = 256 * 1024;
@@ -56,7 +57,8 @@ impl<'a> DataUpload<'a> {
         let end = end_mark(&self.block, self.tail);
         self.total += self.block.len() as u64;
         self.block.extend_from_slice(end);
-        self.send_block();
+        let last = std::mem::take(&mut self.block);
+        self.send(&last);
         self.chat.dialogue.content(self.total);
         self.chat.dialogue.sent(".");
         Uploaded {
@@ -66,15 +68,24 @@ impl<'a> DataUpload<'a> {
     }
 
     fn send_block(&mut self) {
+        let mut block = std::mem::take(&mut self.block);
+        self.total += block.len() as u64;
+        self.send(&block);
+        block.clear();
+        self.block = block;
+    }
+
+    fn send(&mut self, bytes: &[u8]) {
         if self.halt.is_none()
-            && let Err(broken) = self.chat.send_content(&self.block)
+            && let Err(broken) = self.chat.send_content(bytes)
         {
             self.halt = Some(Halt::Broken(broken));
         }
-        if let Some(tail) = self.block.last_chunk::<2>() {
-            self.tail = *tail;
-        }
-        self.block.clear();
+        self.tail = match (self.tail, bytes) {
+            (_, [.., before, last]) => [*before, *last],
+            ([_, before], [last]) => [before, *last],
+            (tail, []) => tail,
+        };
     }
 }
 
@@ -90,11 +101,18 @@ pub(super) fn end_mark(content: &[u8], before: [u8; 2]) -> &'static [u8] {
 
 impl io::Write for DataUpload<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if buf.len() >= BLOCK / 2 {
+            if !self.block.is_empty() {
+                self.send_block();
+            }
+            self.total += buf.len() as u64;
+            self.send(buf);
+            return go_on(self.halt.as_ref(), buf.len());
+        }
         let room = BLOCK.saturating_sub(self.block.len());
         let taken = buf.get(..room).unwrap_or(buf);
         self.block.extend_from_slice(taken);
         if self.block.len() >= BLOCK {
-            self.total += self.block.len() as u64;
             self.send_block();
         }
         go_on(self.halt.as_ref(), taken.len())
@@ -150,9 +168,8 @@ impl<'a> ChunkUpload<'a> {
     fn send_chunk(&mut self, last: &str) {
         if self.halt.is_none() {
             self.chat.queue(&format!("BDAT {}{last}", self.chunk.len()));
-            self.chat.queue_content(&self.chunk);
             self.unanswered += 1;
-            if let Err(broken) = self.chat.flush() {
+            if let Err(broken) = self.chat.flush_with_content(&self.chunk) {
                 self.halt = Some(Halt::Broken(broken));
             }
         }

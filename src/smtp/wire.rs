@@ -2,7 +2,7 @@
 //!
 //! Reads and writes one socket. Runs on the session's thread. Knows no command and keeps no dialogue (`chat` does).
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::stop::Stop;
 
 const READ_BUFFER: usize = 8 * 1024;
 /// Each piece of this size gets the whole timeout for its way into the socket: a slow line is no dead line.
-const WRITE_PIECE: usize = 64 * 1024;
+const WRITE_PIECE: usize = 128 * 1024;
 
 /// Why the conversation cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +153,21 @@ impl Wire {
                 .map_err(|error| Broken::from_io(&error, time))?;
         }
         Ok(())
+    }
+
+    /// Writes all of both: in clear the first with the beginning of the second.
+    pub fn send_both(&mut self, first: &[u8], second: &[u8], time: Duration) -> Result<(), Broken> {
+        let mut sent = 0;
+        if let Stream::Plain(timed) = &mut self.stream {
+            timed.within(time);
+            let piece = second.get(..WRITE_PIECE).unwrap_or(second);
+            sent = timed
+                .write_vectored(&[IoSlice::new(first), IoSlice::new(piece)])
+                .map_err(|error| Broken::from_io(&error, time))?;
+        }
+        self.send(first.get(sent..).unwrap_or_default(), time)?;
+        let of_second = sent.saturating_sub(first.len());
+        self.send(second.get(of_second..).unwrap_or_default(), time)
     }
 
     /// The next reply, whole, within `time` from now.

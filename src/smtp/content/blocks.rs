@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 
 /// How much is read or written at once.
-pub(super) const BLOCK: usize = 64 * 1024;
+pub(super) const BLOCK: usize = 128 * 1024;
 
 /// Hands the bytes of `range` on, block by block. A source that ends early is an error, never a shorter message.
 pub(super) fn each_block(
@@ -107,6 +107,17 @@ impl<'o> Sink<'o> {
         self.empty()
     }
 
+    /// A run as long as that goes out as it lies.
+    #[cold]
+    fn overflow(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.empty()?;
+        if bytes.len() < self.held.capacity() {
+            self.held.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.out.write_all(bytes)
+    }
+
     fn empty(&mut self) -> io::Result<()> {
         self.out.write_all(&self.held)?;
         self.held.clear();
@@ -115,16 +126,20 @@ impl<'o> Sink<'o> {
 }
 
 impl io::Write for Sink<'_> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.held.len() + bytes.len() > self.held.capacity() {
-            self.empty()?;
-        }
-        if bytes.len() >= self.held.capacity() {
-            self.out.write_all(bytes)?;
-        } else {
+        self.write_all(bytes).map(|()| bytes.len())
+    }
+
+    /// Called for each line, if not more often.
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() <= self.held.capacity() - self.held.len() {
             self.held.extend_from_slice(bytes);
+            Ok(())
+        } else {
+            self.overflow(bytes)
         }
-        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

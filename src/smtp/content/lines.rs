@@ -2,7 +2,7 @@
 //!
 //! A state machine: text may be cut anywhere, also between CR and LF or before a period.
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 use std::io::{self, Write};
 
 /// How the text that comes in is meant.
@@ -95,6 +95,9 @@ impl<W: Write> Lines<W> {
     pub(super) fn text(&mut self, bytes: &[u8]) -> io::Result<()> {
         // `run` is what waits to be written as it is; `seen` is how far it has been looked at
         let (mut run, mut seen) = (self.after_cr(bytes)?, 0);
+        if memchr(b'\r', run).is_none() {
+            run = self.lf_lines(run)?;
+        }
         loop {
             if self.at != At::Inside && run.get(seen) == Some(&b'.') {
                 run = self.leading_period(run, seen)?;
@@ -125,6 +128,23 @@ impl<W: Write> Lines<W> {
             (run, seen) = (tail.get(1..).unwrap_or(&[]), 0);
         }
         self.out.write_all(run)
+    }
+
+    /// The first lines of a text without carriage returns, each with its new end, as far as none begins with a period.
+    /// Gives what is not written yet.
+    fn lf_lines<'b>(&mut self, text: &'b [u8]) -> io::Result<&'b [u8]> {
+        let mut rest = text;
+        while self.at == At::Inside || rest.first() != Some(&b'.') {
+            let Some((line, after)) =
+                memchr(b'\n', rest).and_then(|lf| Some((rest.get(..lf)?, rest.get(lf + 1..)?)))
+            else {
+                break;
+            };
+            self.out.write_all(line)?;
+            self.newline()?;
+            rest = after;
+        }
+        Ok(rest)
     }
 
     /// Settles what a carriage return at the end of the former text means.
