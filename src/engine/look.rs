@@ -5,7 +5,7 @@
 
 use super::admit::is_unfinished;
 use super::burial::{self, Burials, Unread};
-use super::job::{Job, Material, SMALL, Source, read_source};
+use super::job::{Job, Material, Source, read_source};
 use super::lane::Lane;
 use super::shared::{Settings, Shared};
 use super::sightings::{Print, Why};
@@ -61,18 +61,20 @@ pub struct Looker<'a> {
 
 /// Who reads large files: their size decides what they may wait for.
 pub struct Readers {
-    /// From [`SMALL`] on
+    /// From `MEDIUM` on
     pub medium: Lane<Glance>,
     /// From `LARGE` on
     pub large: Lane<Glance>,
 }
 
+/// Up to this size to read a file takes no longer than all that is asked of it before.
+const MEDIUM: u64 = 128 * 1024;
 /// Reading a file of this size can take tenths of a second.
 const LARGE: u64 = 1024 * 1024;
 
 impl Readers {
     fn of(&self, len: u64) -> Option<&Lane<Glance>> {
-        if len <= SMALL {
+        if len <= MEDIUM {
             None
         } else if len < LARGE {
             Some(&self.medium)
