@@ -101,6 +101,15 @@ fn pickup_read(bencher: Bencher, size: usize) {
         .bench(|| submission(black_box(&text)));
 }
 
+/// The same, lines with CRLF.
+#[divan::bench(args = SIZES)]
+fn pickup_read_crlf(bencher: Bencher, size: usize) {
+    let text = message(size, CRLF_LINE);
+    bencher
+        .counter(BytesCount::new(text.len()))
+        .bench(|| submission(black_box(&text)));
+}
+
 /// From file to wire, lines with LF.
 #[divan::bench(args = SIZES)]
 fn content_data_lf(bencher: Bencher, size: usize) {
