@@ -16,6 +16,7 @@ use crate::pickup::read::{self, ReadRules};
 use crate::queue::env::timestamp;
 use crate::smtp::content::{Abilities, Content, stamps};
 use crate::stop::Stop;
+use rayon::prelude::*;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ use tracing::{debug, error};
 pub const VERB: &str = "trial";
 /// Messages that one child reads; when it dies, each is tried alone.
 const TOGETHER: usize = 256;
+/// So many are read at a time.
+const THREADS: usize = 16;
 /// Longer messages are not read in a trial: they are never read as a whole.
 const LONGEST: u64 = 128 << 20;
 /// A child that is not done after this has hung.
@@ -106,10 +109,15 @@ fn survives(program: &Path, suspects: &[Suspect], stop: &Stop) -> bool {
     }
 }
 
-/// The child: does with each file all that reading and sending do with its bytes. Errors are nobody's death.
+/// The child: does with each file all that reading and sending do with its bytes. Errors are nobody's death. Many at a
+/// time: keeper waits, and on network storage each read is a long wait.
 pub fn read_all(files: &[PathBuf]) {
-    for file in files {
+    let read = |file: &PathBuf| {
         let _ = read_one(file);
+    };
+    match rayon::ThreadPoolBuilder::new().num_threads(THREADS).build() {
+        Ok(pool) => pool.install(|| files.par_iter().with_max_len(1).for_each(read)),
+        Err(_) => files.iter().for_each(read),
     }
 }
 
