@@ -32,6 +32,9 @@ const AT_A_TIME: usize = 64;
 /// One that cannot be finished is left alone for so long: a full disk may have room again by then.
 const LEAVE_ALONE: Duration = Duration::from_secs(5);
 
+/// More are taken over by many threads: on network storage a rename is a long wait.
+const FEW: usize = 4;
+
 /// Finishes `Pickup/.ID@NODE.EML` of the dead and of ourselves.
 pub fn finish_half_claims(
     shared: &Shared,
@@ -119,6 +122,9 @@ pub fn take_over(
             None
         }
     };
+    if left.len() <= FEW {
+        return left.iter().filter_map(take).collect();
+    }
     pool.install(|| left.par_iter().with_max_len(1).filter_map(take).collect())
 }
 

@@ -16,7 +16,6 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
@@ -381,17 +380,7 @@ impl Spool {
 
     /// Syncs the folders that messages leave from, so that what went is proven gone.
     pub fn sync_removals(&self) -> Result<()> {
-        // At the same time: on one volume one commit of its journal serves both, and others wait for it once.
-        std::thread::scope(|scope| {
-            let aside = std::thread::Builder::new().name("flush-pickup".into());
-            let pickup = aside.spawn_scoped(scope, || self.sync_pickup());
-            let queue = self.sync_queue();
-            let pickup = match pickup {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                Err(_) => self.sync_pickup(), // no more threads: one after the other
-            };
-            queue.and(pickup)
-        })
+        self.sync_queue().and_then(|()| self.sync_pickup())
     }
 
     /// Unlinks a file of ours in Queue that no message needs any more.
