@@ -781,17 +781,23 @@ fn more_mail_than_fits_for_hosts_that_never_answer_leaves_room_for_other_mail() 
     place.stop();
 }
 
-#[test]
-fn what_was_put_off_goes_when_its_host_begins_to_speak() {
-    const ALL: usize = 1500;
+/// A host that opens the conversation late, and so many files for it.
+fn more_than_fits_for_a_slow_host(all: usize) -> (Host, Place) {
     let slow = host("connect -> stall 3s then accept");
-    let mut place = Place::new(&to_smart_host(slow.port(), ""));
-    for n in 0..ALL {
+    let place = Place::new(&to_smart_host(slow.port(), ""));
+    for n in 0..all {
         place.put(
             format!("{n}"),
             message(APP, &["bob@example.net"], &format!("m{n}")),
         );
     }
+    (slow, place)
+}
+
+#[test]
+fn what_was_put_off_goes_when_its_host_begins_to_speak() {
+    const ALL: usize = 1500;
+    let (slow, mut place) = more_than_fits_for_a_slow_host(ALL);
     place.start();
     place.wait("it leaves room for others", || {
         taken_and_waiting(&place).1 > ALL / 2
@@ -808,14 +814,7 @@ fn what_was_put_off_goes_when_its_host_begins_to_speak() {
 #[test]
 fn a_drain_waits_for_what_was_put_off() {
     const ALL: usize = 1500;
-    let slow = host("connect -> stall 3s then accept");
-    let mut place = Place::new(&to_smart_host(slow.port(), ""));
-    for n in 0..ALL {
-        place.put(
-            format!("{n}"),
-            message(APP, &["bob@example.net"], &format!("m{n}")),
-        );
-    }
+    let (slow, mut place) = more_than_fits_for_a_slow_host(ALL);
     assert_eq!(place.drain().code, Some(0));
     assert_eq!(slow.counts().messages as usize, ALL);
     assert!(place.is_empty());

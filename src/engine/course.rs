@@ -96,10 +96,11 @@ impl Course {
         let left = self.all_left();
         let gone = left.saturating_sub(std::mem::replace(&mut self.left_at_call, left));
         let wanted = usize::try_from(gone.saturating_mul(2)).unwrap_or(MOST_CALLED);
-        wanted
-            .clamp(FIRST_CALL, MOST_CALLED)
-            .saturating_sub(self.backlog())
-            .saturating_mul(usize::from(!self.stuck))
+        if self.stuck {
+            return 0;
+        }
+        let most = wanted.clamp(FIRST_CALL, MOST_CALLED);
+        most.saturating_sub(self.backlog())
     }
 
     /// Takes out what stands behind the first `keep`.

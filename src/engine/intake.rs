@@ -8,6 +8,7 @@ use super::dispatch::Event;
 use super::lane::{Lane, PLACES};
 use super::listing::Pace;
 use super::look::{Glance, Look, Looker, Readers, look};
+use super::pool;
 use super::shared::{Mode, Settings, Shared, lock};
 use super::sightings::{Sightings, Why};
 use crate::log;
@@ -22,7 +23,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tracing::error;
 
 /// Files looked at together; the first of them are on their way while the next are read.
 const BATCH: usize = 256;
@@ -57,14 +57,8 @@ pub fn run(shared: &Arc<Shared>) {
         true => READERS_FAR_AWAY,
         false => std::thread::available_parallelism().map_or(2, usize::from) + SPARE_READERS,
     };
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|n| format!("intake-{n}"))
-        .panic_handler(|_| error!("an internal error while reading a file of Pickup"))
-        .build();
-    let pool = match pool {
-        Ok(pool) => pool,
-        Err(error) => return error!(%error, "cannot start the threads that read Pickup"),
+    let Some(pool) = pool::start("intake", threads) else {
+        return;
     };
     let (has_room, room) = bounded(1);
     let (looked, results) = unbounded();

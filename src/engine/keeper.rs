@@ -11,7 +11,7 @@ use super::listing::{Effort, HalfClaim, Listing, Pace, Seen};
 use super::orphans::Orphans;
 use super::shared::{Mode, Shared, lock};
 use super::waiting::{Waiting, differs, first_sight, is_too_far, nanos};
-use super::{takeover, trial};
+use super::{pool, takeover, trial};
 use crate::clock::{self, Millis, Steady};
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
@@ -23,7 +23,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 /// A drain waits for that no longer than this.
 const DRAIN_FOR_PARENT: Duration = Duration::from_secs(10);
@@ -40,14 +40,8 @@ const MET: usize = 4096;
 
 /// Keeps Queue until the end.
 pub fn run(shared: &Arc<Shared>, told: &Receiver<ToKeeper>) {
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(THREADS)
-        .thread_name(|n| format!("keeper-{n}"))
-        .panic_handler(|_| error!("an internal error while a message of Queue was read"))
-        .build();
-    let pool = match pool {
-        Ok(pool) => pool,
-        Err(error) => return error!(%error, "cannot start the threads that read Queue"),
+    let Some(pool) = pool::start("keeper", THREADS) else {
+        return;
     };
     let mut keeper = Keeper {
         shared,

@@ -54,6 +54,7 @@ pub mod look;
 pub mod order;
 pub mod orphans;
 pub mod plan;
+mod pool;
 pub mod put_off;
 pub mod quota;
 pub mod session;
