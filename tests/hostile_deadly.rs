@@ -1,7 +1,7 @@
-//! A message that takes down every process that reads it is found by its second death and set aside in Badmail, and
-//! all other mail goes on.
+//! A message that takes down every process that reads it, or every thread that sends it, is found by its second death
+//! and set aside in Badmail, and all other mail goes on.
 //!
-//! No such message is known: the death comes from a library of the test's own (`support/deadly.c`), which needs `cc`.
+//! No such message is known: the deaths come from a library of the test's own (`support/deadly.c`), which needs `cc`.
 
 #![allow(
     clippy::unwrap_used,
@@ -51,7 +51,7 @@ impl Deadly {
         Some(Self { library, notes })
     }
 
-    fn service(&self, place: &Place) -> Command {
+    fn service(&self, place: &Place, times: usize) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mailroot"));
         command
             .arg("run")
@@ -59,7 +59,7 @@ impl Deadly {
             .env_remove("MAILROOT")
             .env("LD_PRELOAD", &self.library)
             .env("DEADLY_NOTES", &self.notes)
-            .env("DEADLY_TIMES", DEATHS.to_string());
+            .env("DEADLY_TIMES", times.to_string());
         command
     }
 
@@ -90,11 +90,11 @@ fn a_message_that_kills_its_readers_goes_to_badmail_and_all_others_leave() {
     place.put("deadly.eml", text);
     // As a service manager does it: started again whenever it has died.
     for death in 1..=2 {
-        place.start_by(deadly.service(&place));
+        place.start_by(deadly.service(&place, DEATHS));
         place.dies(PATIENCE);
         assert_eq!(deadly.deaths(), death, "{}", place.log());
     }
-    place.start_by(deadly.service(&place));
+    place.start_by(deadly.service(&place, DEATHS));
     for number in GOOD / 2..GOOD {
         place.put(format!("b-{number}.eml"), good(number));
     }
@@ -116,4 +116,46 @@ fn a_message_that_kills_its_readers_goes_to_badmail_and_all_others_leave() {
     let why = place.text("Badmail", "BDR");
     assert!(why.contains("reading it ends the process"), "{why}");
     assert!(place.text("Badmail", "BAD").contains("X-Takes-Its-Reader-Down"));
+}
+
+/// The thread that sends it panics, as it goes alone or in company with others: nothing else notices.
+#[test]
+fn a_message_that_makes_its_thread_panic_twice_goes_to_badmail_and_the_process_goes_on() {
+    const PANICS: usize = 2;
+    for in_flight in [1, 16] {
+        let host = Host::start(Script::new()).unwrap();
+        let delivery = format!("retry = [\"100ms\"]\nmax_in_flight = {in_flight}\n");
+        let mut place = Place::new(&to_smart_host(host.port(), &delivery));
+        let Some(deadly) = Deadly::build(&place) else {
+            return;
+        };
+        let text = message("app@local.test", &["bob@good.example"], "deadly");
+        let text = text.replacen("Subject:", "X-Makes-Its-Writer-Panic: yes\nSubject:", 1);
+        place.put("deadly.eml", text);
+        // A third attempt would succeed.
+        place.start_by(deadly.service(&place, PANICS));
+        for number in 0..GOOD {
+            let subject = format!("good-{number}-");
+            place.put(
+                format!("{number}.eml"),
+                message("app@local.test", &["bob@good.example"], &subject),
+            );
+        }
+        let root = place.root();
+        let count = |folder, extension| tree::count(&root, folder, extension);
+        place.wait("it lies in Badmail", || count("Badmail", "BAD") == 1);
+        place.wait_until_empty();
+        place.stop();
+        assert_eq!(deadly.deaths(), PANICS, "{}", place.log());
+        // Those that were under way with it go again.
+        assert!(
+            (GOOD..GOOD + 16).contains(&host.accepted().len()),
+            "{}",
+            place.log()
+        );
+        assert_eq!(count("Badmail", "BAD"), 1);
+        let why = place.text("Badmail", "BDR");
+        assert!(why.contains("made mailroot fail twice"), "{why}");
+        assert!(place.text("Badmail", "BAD").contains("X-Makes-Its-Writer-Panic"));
+    }
 }

@@ -105,22 +105,25 @@ fn finish(shared: &Shared, part: &Part, outcome: &Outcome, means: Means) {
 /// A panic of ours becomes a deferral of this message, and is counted: the second sends it to Badmail.
 pub fn guarded(job: &Job, work: impl FnOnce() -> Outcome) -> Outcome {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let words = crashed(job, &*panic);
+        let words = crashed(job, &said(&*panic));
         Outcome::deferred(EnhancedStatus::new(4, 3, 0), words)
     })
 }
 
 /// Notes that handling this message made us fail; returns what to say of it.
-pub fn crashed(job: &Job, panic: &(dyn std::any::Any + Send)) -> String {
-    let why = panic.downcast_ref::<String>().map(String::as_str);
-    let why = why
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no words");
+pub fn crashed(job: &Job, why: &str) -> String {
     error!(id = %job.id, why, "an internal error; please report it with the message file");
     let mut state = lock(&job.state);
     state.record.crashes = state.record.crashes.saturating_add(1);
     state.version += 1;
     format!("an internal error of mailroot: {why}")
+}
+
+/// The words of a panic.
+pub fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic.downcast_ref::<String>().cloned();
+    let words = words.or_else(|| panic.downcast_ref::<&str>().map(|&words| words.to_owned()));
+    words.unwrap_or_else(|| "no words".to_owned())
 }
 
 fn deposit(shared: &Shared, part: &Part) -> Outcome {

@@ -8,13 +8,13 @@
 //! destination's hosts are (route), what follows from outcomes (settle).
 
 use super::attempt::{Link, Progress, Sender};
-use super::desk::crashed;
+use super::desk::{crashed, said};
 use super::dispatch::Event;
 use super::job::{Means, Part, Settled};
 use super::line::Line;
 use super::order::Order;
 use super::settle;
-use super::shared::{Settings, Shared};
+use super::shared::{Settings, Shared, lock};
 use crate::mail::{EnhancedStatus, Outcome, Verdict};
 use crate::route::Destination;
 use crate::smtp::Launch;
@@ -155,7 +155,9 @@ impl Sender<'_> {
             return Launched::NotNow(part);
         };
         let is_worn = worn > 0 && link.messages >= worn;
-        if link.window < 2 || !self.resolved || is_worn || !link.session.has_room(link.window) {
+        // Who has made us fail before, perhaps in company, shows alone who it was.
+        let is_suspect = lock(&part.job.state).record.crashes > 0;
+        if is_suspect || link.window < 2 || !self.resolved || is_worn || !link.session.has_room(link.window) {
             return Launched::NotNow(part);
         }
         let mut progress = Progress::of(&part);
@@ -169,7 +171,7 @@ impl Sender<'_> {
             })
         });
         let launched = catch_unwind(launch).unwrap_or_else(|panic| {
-            let words = crashed(&part.job, &*panic);
+            let words = crashed(&part.job, &said(&*panic));
             Err(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words))
         });
         match launched {
@@ -189,17 +191,21 @@ impl Sender<'_> {
     /// Waits for what becomes of the oldest part under way; `true`: it has to go on, alone.
     fn land(&mut self, one: &mut Aboard, settings: &Settings) -> bool {
         let in_time = one.part.job.is_in_time(self.shared);
-        let landed = self.link.as_mut().and_then(|link| {
+        let landed = self.link.as_mut().map(|link| {
             if !in_time {
                 // We were asleep since it was launched, and others may have it: what has not left stays here.
                 link.session.hang_up();
             }
-            let landed = catch_unwind(AssertUnwindSafe(|| link.session.land()));
-            landed.ok().flatten()
+            catch_unwind(AssertUnwindSafe(|| link.session.land())).map_err(|panic| said(&*panic))
         });
-        let Some(sent) = landed else {
-            // Our own mistake, or what it leaves: nobody knows what the host has.
+        let Some(Ok(Some(sent))) = landed else {
+            // Our own mistake, or what it leaves: nobody knows what the host has, nor which of those aboard it was.
             self.link = None;
+            let why = landed.and_then(Result::err);
+            crashed(
+                &one.part.job,
+                why.as_deref().unwrap_or("one that was under way with it"),
+            );
             let words =
                 "an internal error of mailroot; it may have been accepted, so a second copy is possible";
             one.progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words));
@@ -226,7 +232,7 @@ impl Sender<'_> {
         let attempt = AssertUnwindSafe(|| self.attempt(part, settings, &mut progress));
         if let Err(panic) = catch_unwind(attempt) {
             self.link = None; // its state is unknown
-            let words = crashed(&part.job, &*panic);
+            let words = crashed(&part.job, &said(&*panic));
             progress.last = Some(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words));
             progress.connected = true;
         }

@@ -6,7 +6,7 @@
 //! where it was.
 
 use super::aside;
-use super::desk::crashed;
+use super::desk::{crashed, said};
 use super::dispatch::Event;
 use super::job::{Job, JobState, Means, Part, Released, Settled, ToKeeper};
 use super::shared::{Settings, Shared, lock};
@@ -168,7 +168,7 @@ pub fn conclude(shared: &Shared, job: &Arc<Job>) {
     let settings = shared.settings();
     let finished =
         catch_unwind(AssertUnwindSafe(|| finish(shared, &settings, job))).unwrap_or_else(|panic| {
-            crashed(job, &*panic);
+            crashed(job, &said(&*panic));
             shared.note_crash(job.id.ulid);
             Err(Halt::Crashed)
         });
