@@ -44,6 +44,7 @@ fn a_small_message_is_written_without_allocating_per_line() {
         jiff::Timestamp::UNIX_EPOCH,
         Some(&sender),
         &sender,
+        Missing::default(),
     );
     let text = format!(
         "A: b\n\n{}",

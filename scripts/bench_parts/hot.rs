@@ -143,6 +143,7 @@ fn content(bencher: Bencher, text: &[u8], data: bool) {
         jiff::Timestamp::UNIX_EPOCH,
         Some(&sender),
         &sender,
+        layout.missing,
     );
     let mut out = Vec::with_capacity(2 * text.len());
     bencher.counter(BytesCount::new(text.len())).bench_local(|| {

@@ -13,6 +13,8 @@ use crate::queue::env;
 use crate::queue::record::Record;
 use crate::route::Destination;
 use crate::smtp::content::{Stamps, stamps};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -182,8 +184,10 @@ pub struct Released {
 
 /// Where the bytes are.
 pub enum Source {
-    /// A small or transcoded message.
-    Memory(Arc<[u8]>),
+    /// A small one.
+    Memory(Vec<u8>),
+    /// What was made of one that is not UTF-8.
+    Transcoded(Arc<[u8]>),
     /// A large one.
     File(File, u64),
 }
@@ -195,16 +199,18 @@ impl Source {
             return Ok(Self::File(file.try_clone()?, len));
         }
         let _asking = asking("read", Path::new("a message"));
-        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-        let mut filled = 0;
-        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, filled as u64)? {
-                0 => break,
-                n => filled += n,
+        let len = usize::try_from(len).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = bytes.len() as u64;
+            match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        bytes.truncate(filled);
-        Ok(Self::Memory(bytes.into()))
+        bytes.truncate(len); // it may have grown
+        Ok(Self::Memory(bytes))
     }
 
     /// Where the next byte lies that somebody wrote, from `offset` on. What lies before it are zeros without a place
@@ -215,7 +221,7 @@ impl Source {
         };
         match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
             Ok(at) => at.max(offset),
-            Err(rustix::io::Errno::NXIO) => (*len).max(offset), // zeros up to the end
+            Err(Errno::NXIO) => (*len).max(offset), // zeros up to the end
             Err(_) => offset,
         }
     }
@@ -224,7 +230,8 @@ impl Source {
 impl ReadAt for Source {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         match self {
-            Self::Memory(bytes) => bytes.read_at(buf, offset),
+            Self::Memory(bytes) => bytes.as_slice().read_at(buf, offset),
+            Self::Transcoded(bytes) => bytes.read_at(buf, offset),
             Self::File(file, _) => {
                 let _asking = asking("read", Path::new("a large message"));
                 file.read_at(buf, offset)
@@ -234,7 +241,8 @@ impl ReadAt for Source {
 
     fn len(&self) -> u64 {
         match self {
-            Self::Memory(bytes) => ReadAt::len(bytes),
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Transcoded(bytes) => ReadAt::len(bytes),
             Self::File(_, len) => *len,
         }
     }
@@ -287,10 +295,11 @@ impl Job {
             env::timestamp(record.arrived),
             record.sender.as_ref(),
             &config.reports.postmaster,
+            submission.layout.missing,
         );
         Arc::new(Self {
             id,
-            source: transcoded.map_or(source, Source::Memory),
+            source: transcoded.map_or(source, Source::Transcoded),
             submission,
             stamps,
             epoch: shared.pulse.epoch(),
@@ -338,7 +347,12 @@ impl Job {
 
     /// The Message-ID without angle brackets: the file's own, else the one we stamp.
     pub fn internet_message_id(&self) -> &str {
-        let stamped = || self.stamps.message_id.split(['<', '>']).nth(1).unwrap_or("");
+        let stamped = || {
+            let field = self.stamps.message_id.as_deref();
+            field
+                .and_then(|field| field.split(['<', '>']).nth(1))
+                .unwrap_or("")
+        };
         self.submission
             .internet_message_id
             .as_deref()

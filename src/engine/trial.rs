@@ -132,7 +132,7 @@ fn read_one(path: &Path) -> io::Result<()> {
         ..ReadRules::from_config(&config)
     };
     let reading = read::read(&source, &rules)?;
-    let source = reading.transcoded.clone().map_or(source, Source::Memory);
+    let source = reading.transcoded.clone().map_or(source, Source::Transcoded);
     let Ok(submission) = reading.when_final() else {
         return Ok(());
     };
@@ -144,6 +144,7 @@ fn read_one(path: &Path) -> io::Result<()> {
         timestamp(id.arrived_ms()),
         sender,
         &config.reports.postmaster,
+        submission.layout.missing,
     );
     for eight_bit in [true, false] {
         let can = Abilities {

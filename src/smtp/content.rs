@@ -13,6 +13,7 @@
 mod address;
 mod blocks;
 mod encode;
+mod expand;
 mod fields;
 mod lines;
 mod mime;
@@ -86,8 +87,8 @@ impl<'a> Content<'a> {
         stamps: &'a Stamps,
         can: Abilities,
     ) -> io::Result<Self> {
-        let stamps_ascii = stamps.due(layout.missing).all(str::is_ascii);
-        let stamped: usize = stamps.due(layout.missing).map(str::len).sum();
+        let stamps_ascii = stamps.all().all(str::is_ascii);
+        let stamped: usize = stamps.all().map(str::len).sum();
         let recode = layout.longest_line > can.max_line as u64
             || can.seven_bit_body() && layout.eight_bit_body
             || can.seven_bit_header() && (layout.eight_bit_header || !stamps_ascii);
@@ -144,7 +145,7 @@ impl<'a> Content<'a> {
     }
 
     fn write_as_is(&self, wire: &mut Lines<Sink<'_>>) -> io::Result<()> {
-        for stamp in self.stamps.due(self.layout.missing) {
+        for stamp in self.stamps.all() {
             wire.text(stamp.as_bytes())?;
         }
         let mut block = self.block();
@@ -156,7 +157,7 @@ impl<'a> Content<'a> {
         wire.text(b"\r\n")?;
         wire.rules = self.body_rules();
         each_block(self.source, self.layout.body.clone(), &mut block, |bytes| {
-            wire.text(bytes)
+            wire.long_text(bytes)
         })
     }
 

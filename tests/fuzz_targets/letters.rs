@@ -208,7 +208,7 @@ fn words(text: &[u8], submission: &Submission) {
     }
 }
 
-pub(super) fn stamps_of(envelope: &Envelope) -> Stamps {
+pub(super) fn stamps_of(envelope: &Envelope, layout: &Layout) -> Stamps {
     let postmaster = Address::parse("postmaster@host.example", "").unwrap();
     stamps(
         "01JDE0Z7M4Y3Q2V1W0X9Y8Z7A6".parse().unwrap(),
@@ -216,6 +216,7 @@ pub(super) fn stamps_of(envelope: &Envelope) -> Stamps {
         jiff::Timestamp::UNIX_EPOCH,
         envelope.sender.as_ref(),
         &postmaster,
+        layout.missing,
     )
 }
 
@@ -229,7 +230,7 @@ pub(super) fn written(source: &dyn ReadAt, layout: &Layout, stamps: &Stamps, can
 /// What stands below the leading block of a Drop file, and the whole Drop file.
 fn dropped(source: &dyn ReadAt, submission: &Submission) -> (Vec<u8>, Vec<u8>) {
     let envelope = &submission.envelope;
-    let stamps = stamps_of(envelope).with_return_path(envelope.sender.as_ref());
+    let stamps = stamps_of(envelope, &submission.layout).with_return_path(envelope.sender.as_ref());
     let plain = written(source, &submission.layout, &stamps, Abilities::DROP);
     let dots = submission.layout.dots.present.then_some("literal");
     let mut file = leading::write(envelope, dots);
@@ -249,7 +250,7 @@ fn drop_reads_back(plain: &[u8], file: &[u8], submission: &Submission) {
         file.len() - plain.len(),
         "the leading block ends"
     );
-    let stamps = stamps_of(&again.envelope);
+    let stamps = stamps_of(&again.envelope, &again.layout);
     let sent = written(&file, &again.layout, &stamps, Abilities::DROP);
     let below = sent.strip_prefix(stamps.received.as_bytes()).unwrap();
     same(below, plain);

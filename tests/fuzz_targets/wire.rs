@@ -25,7 +25,7 @@ pub fn content(data: &[u8]) {
             return;
         };
         let text = reading.transcoded.as_deref().unwrap_or(data);
-        let stamps = stamps_of(&submission.envelope);
+        let stamps = stamps_of(&submission.envelope, &submission.layout);
         for &can in chosen(
             &[MODERN, EIGHT_BIT, UTF8_HEADERS, SEVEN_BIT, Abilities::DROP],
             data,

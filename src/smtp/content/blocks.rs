@@ -91,15 +91,28 @@ impl ReadAt for Joined<'_> {
 /// Gathers short runs, so that a socket sees few writes. Not flushed on drop: after an error nothing more is sent.
 pub(super) struct Sink<'o> {
     out: &'o mut dyn io::Write,
-    held: Vec<u8>,
+    block: Vec<u8>,
+    /// So much of it is written.
+    held: usize,
 }
 
 impl<'o> Sink<'o> {
     pub(super) fn new(out: &'o mut dyn io::Write, expected: usize) -> Self {
         Self {
             out,
-            held: Vec::with_capacity(expected.min(BLOCK)),
+            block: vec![0; expected.min(BLOCK)],
+            held: 0,
         }
+    }
+
+    /// Room for what comes next, to be filled from its begin; there can be none.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        self.block.get_mut(self.held..).unwrap_or_default()
+    }
+
+    /// So much of the room was filled.
+    pub(super) fn fill(&mut self, count: usize) {
+        self.held = (self.held + count).min(self.block.len());
     }
 
     /// Writes what is held; must be called last.
@@ -111,17 +124,19 @@ impl<'o> Sink<'o> {
     #[cold]
     fn overflow(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.empty()?;
-        if bytes.len() < self.held.capacity() {
-            self.held.extend_from_slice(bytes);
-            return Ok(());
+        match self.block.get_mut(..bytes.len()) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.held = bytes.len();
+                Ok(())
+            }
+            None => self.out.write_all(bytes),
         }
-        self.out.write_all(bytes)
     }
 
     fn empty(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.held)?;
-        self.held.clear();
-        Ok(())
+        let held = std::mem::take(&mut self.held);
+        self.out.write_all(self.block.get(..held).unwrap_or_default())
     }
 }
 
@@ -134,11 +149,14 @@ impl io::Write for Sink<'_> {
     /// Called for each line, if not more often.
     #[inline]
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.len() <= self.held.capacity() - self.held.len() {
-            self.held.extend_from_slice(bytes);
-            Ok(())
-        } else {
-            self.overflow(bytes)
+        let end = self.held + bytes.len();
+        match self.block.get_mut(self.held..end) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.held = end;
+                Ok(())
+            }
+            None => self.overflow(bytes),
         }
     }
 

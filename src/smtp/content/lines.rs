@@ -2,6 +2,8 @@
 //!
 //! A state machine: text may be cut anywhere, also between CR and LF or before a period.
 
+use super::blocks::Sink;
+use super::expand::expand;
 use memchr::{memchr, memchr2};
 use std::io::{self, Write};
 
@@ -95,9 +97,6 @@ impl<W: Write> Lines<W> {
     pub(super) fn text(&mut self, bytes: &[u8]) -> io::Result<()> {
         // `run` is what waits to be written as it is; `seen` is how far it has been looked at
         let (mut run, mut seen) = (self.after_cr(bytes)?, 0);
-        if memchr(b'\r', run).is_none() {
-            run = self.lf_lines(run)?;
-        }
         loop {
             if self.at != At::Inside && run.get(seen) == Some(&b'.') {
                 run = self.leading_period(run, seen)?;
@@ -128,23 +127,6 @@ impl<W: Write> Lines<W> {
             (run, seen) = (tail.get(1..).unwrap_or(&[]), 0);
         }
         self.out.write_all(run)
-    }
-
-    /// The first lines of a text without carriage returns, each with its new end, as far as none begins with a period.
-    /// Gives what is not written yet.
-    fn lf_lines<'b>(&mut self, text: &'b [u8]) -> io::Result<&'b [u8]> {
-        let mut rest = text;
-        while self.at == At::Inside || rest.first() != Some(&b'.') {
-            let Some((line, after)) =
-                memchr(b'\n', rest).and_then(|lf| Some((rest.get(..lf)?, rest.get(lf + 1..)?)))
-            else {
-                break;
-            };
-            self.out.write_all(line)?;
-            self.newline()?;
-            rest = after;
-        }
-        Ok(rest)
     }
 
     /// Settles what a carriage return at the end of the former text means.
@@ -194,6 +176,29 @@ impl<W: Write> Lines<W> {
             }
         }
         Ok(())
+    }
+}
+
+impl Lines<Sink<'_>> {
+    /// As [`Lines::text`], of which much comes at once: quicker where all lines end in LF.
+    pub(super) fn long_text(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = self.after_cr(bytes)?;
+        if memchr(b'\r', rest).is_some() {
+            return self.text(rest);
+        }
+        loop {
+            if self.at == At::Start {
+                let (taken, filled) = expand(rest, self.out.room());
+                self.out.fill(filled);
+                rest = rest.get(taken..).unwrap_or(&[]);
+            }
+            // What that stopped at: a period, the rest of a line, a line that is longer than the room.
+            let Some((line, after)) = memchr(b'\n', rest).and_then(|lf| rest.split_at_checked(lf + 1)) else {
+                return self.text(rest);
+            };
+            self.text(line)?;
+            rest = after;
+        }
     }
 }
 

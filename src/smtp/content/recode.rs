@@ -48,7 +48,7 @@ impl<W: Write> Writer<'_, '_, W> {
         let limits = self.limits();
         let content = self.content;
         let mut lines = Lines::new(Fields::new(&mut *self.wire, limits, change), false);
-        for stamp in content.stamps.due(content.layout.missing) {
+        for stamp in content.stamps.all() {
             lines.text(stamp.as_bytes())?;
         }
         lines.rules = Rules::HEADER;

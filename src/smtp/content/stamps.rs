@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use jiff::tz::TimeZone;
 
-/// Whole fields, each with its CRLF. `date`, `message_id` and `from` are used where the message lacks them.
+/// Whole fields, each with its CRLF. `date`, `message_id` and `from` are there where the message lacks them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamps {
     /// `Received`, may be folded.
@@ -16,11 +16,11 @@ pub struct Stamps {
     /// `Return-Path`, for final delivery only: it stands above `received`.
     pub return_path: Option<String>,
     /// `Date`
-    pub date: String,
+    pub date: Option<String>,
     /// `Message-ID`
-    pub message_id: String,
+    pub message_id: Option<String>,
     /// `From`
-    pub from: String,
+    pub from: Option<String>,
 }
 
 /// The stamps of the message `id` that this host took out of its Pickup folder.
@@ -33,20 +33,25 @@ pub fn stamps(
     arrived: Timestamp,
     sender: Option<&Address>,
     postmaster: &Address,
+    missing: Missing,
 ) -> Stamps {
     let host = host_name(hostname);
     let id = id.ulid;
     let date = rfc5322_date(arrived);
-    let author = sender.filter(|sender| sender.is_routable()).unwrap_or(postmaster);
+    let author = || sender.filter(|sender| sender.is_routable()).unwrap_or(postmaster);
     Stamps {
         // bounce parsers look for "mail pickup service"
         received: format!(
             "Received: from mail pickup service by {host} with mailroot id {id};\r\n\t{date}\r\n"
         ),
         return_path: None,
-        date: format!("Date: {date}\r\n"),
-        message_id: format!("Message-ID: <{id}@{host}>\r\n"),
-        from: format!("From: {}\r\n", seven_bit_if_possible(author)),
+        date: missing.date.then(|| format!("Date: {date}\r\n")),
+        message_id: missing
+            .message_id
+            .then(|| format!("Message-ID: <{id}@{host}>\r\n")),
+        from: missing
+            .from
+            .then(|| format!("From: {}\r\n", seven_bit_if_possible(author()))),
     }
 }
 
@@ -61,15 +66,14 @@ impl Stamps {
         }
     }
 
-    /// Those that are sent, in their order.
-    pub(super) fn due(&self, missing: Missing) -> impl Iterator<Item = &str> {
-        let when = |due: bool, field| if due { Some(field) } else { None };
+    /// In the order in which they are sent.
+    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
         [
             self.return_path.as_deref(),
             Some(self.received.as_str()),
-            when(missing.date, self.date.as_str()),
-            when(missing.message_id, self.message_id.as_str()),
-            when(missing.from, self.from.as_str()),
+            self.date.as_deref(),
+            self.message_id.as_deref(),
+            self.from.as_deref(),
         ]
         .into_iter()
         .flatten()
@@ -125,7 +129,29 @@ mod tests {
             Timestamp::from_second(1_795_467_845).unwrap(),
             sender.map(parse).as_ref(),
             &postmaster,
+            ALL,
         )
+    }
+
+    const ALL: Missing = Missing {
+        date: true,
+        message_id: true,
+        from: true,
+    };
+
+    #[test]
+    fn what_the_message_has_is_not_stamped() {
+        let sender = Address::parse("app@example.com", "x").unwrap();
+        let none = Missing::default();
+        let own = stamps(
+            MessageId::generate(),
+            "h.example",
+            Timestamp::UNIX_EPOCH,
+            None,
+            &sender,
+            none,
+        );
+        assert_eq!(own.all().collect::<Vec<_>>(), [own.received.as_str()]);
     }
 
     #[test]
@@ -141,12 +167,15 @@ mod tests {
             "Received: from mail pickup service by h.example with mailroot id 01J9ZK3V5T00000000000000ZZ;\r\n\
              \tMon, 23 Nov 2026 21:04:05 +0000\r\n"
         );
-        assert_eq!(first.date, "Date: Mon, 23 Nov 2026 21:04:05 +0000\r\n");
         assert_eq!(
-            first.message_id,
-            "Message-ID: <01J9ZK3V5T00000000000000ZZ@h.example>\r\n"
+            first.date.as_deref(),
+            Some("Date: Mon, 23 Nov 2026 21:04:05 +0000\r\n")
         );
-        assert_eq!(first.from, "From: app@example.com\r\n");
+        assert_eq!(
+            first.message_id.as_deref(),
+            Some("Message-ID: <01J9ZK3V5T00000000000000ZZ@h.example>\r\n")
+        );
+        assert_eq!(first.from.as_deref(), Some("From: app@example.com\r\n"));
         assert_eq!(first.return_path, None);
         let sender = Address::parse("app@example.com", "x").unwrap();
         let dropped = first.clone().with_return_path(Some(&sender));
@@ -165,12 +194,16 @@ mod tests {
         let id = MessageId::generate();
         let odd = of(id, "a b\r\nBcc: x>", None);
         assert_eq!(odd.received.matches("\r\n").count(), 2, "{odd:?}");
-        assert_eq!(odd.message_id.matches("\r\n").count(), 1, "{odd:?}");
-        assert_eq!(odd.from, "From: postmaster@h.example\r\n");
-        assert!(of(id, "", None).message_id.ends_with("@localhost>\r\n"));
         assert_eq!(
-            of(id, "h", Some("dora@bücher.example")).from,
-            "From: dora@xn--bcher-kva.example\r\n"
+            odd.message_id.as_ref().unwrap().matches("\r\n").count(),
+            1,
+            "{odd:?}"
+        );
+        assert_eq!(odd.from.as_deref(), Some("From: postmaster@h.example\r\n"));
+        assert!(of(id, "", None).message_id.unwrap().ends_with("@localhost>\r\n"));
+        assert_eq!(
+            of(id, "h", Some("dora@bücher.example")).from.as_deref(),
+            Some("From: dora@xn--bcher-kva.example\r\n")
         );
     }
 }
