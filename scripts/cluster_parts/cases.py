@@ -293,6 +293,10 @@ def cut_off(stage):
     silenced(stage, lambda node: node.machine.cut(), lambda node: node.machine.heal(), stage.times.cut, 3.0)
 
 
+# What a removal takes on the slowest of the storages, s.
+REMOVAL = 0.1
+
+
 def gone(stage, how):
     """The storage goes away for all, and comes back."""
     times = stage.times
@@ -309,8 +313,8 @@ def gone(stage, how):
     stage.feeder.rest.set()
     time.sleep(0.5)
     flight = sum(stage.record.look().in_flight(address) for address in stage.addresses)
-    stage.scene.storage.lose(how)
     lost_at = time.monotonic()
+    stage.scene.storage.lose(how)
     try:
         time.sleep(times.cut)
         up = [node.is_up() for node in stage.nodes]
@@ -321,6 +325,8 @@ def gone(stage, how):
     storage = returned([node.machine.path(stage.tree) for node in stage.nodes], back, 90.0)
     stage.feeder.rest.clear()
     stage.expect(all(up), "a node has ended while the storage was gone")
+    # What the host had taken just before was not removed yet, and nobody could note that it was delivered.
+    flight += sum(1 for one, *_ in stage.record.got if lost_at - REMOVAL < one < lost_at)
     stage.conclude(extra_allowed=flight)
     times_after = sorted(one for one, *_ in stage.record.got if one > back)
     fast = next((start - back for start in [back + step * 0.5 for step in range(240)]
