@@ -2,6 +2,7 @@
 //!
 //! Thread: dispatch. Not here: sessions and who may have one (dispatch, quota).
 
+use super::gate::Gate;
 use super::job::Part;
 use super::line::Line;
 use crate::mail::Outcome;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 const BULK_LINE: usize = 32;
 /// A line out of which nothing went for so long is stuck: longer than a greeting takes on most ways.
 pub const STUCK_AFTER: Duration = Duration::from_millis(500);
+/// So many parts show whether a destination takes anything.
+const UNPROVEN: usize = 4;
 /// Of what was put off at first so many are called …
 pub const FIRST_CALL: usize = 32;
 /// … then twice what went since the last call, and at most so many.
@@ -41,8 +44,12 @@ pub struct Course {
     left_at_call: u64,
     /// When one was last seen to leave, or came into an empty line.
     moved: Instant,
+    /// Some have left it between the last two looks.
+    pub moves: bool,
     /// Something stands in line and nothing leaves it.
     pub stuck: bool,
+    /// The gate is closed to its mail.
+    is_closed: bool,
 }
 
 impl Course {
@@ -61,7 +68,39 @@ impl Course {
             seen_to_leave: 0,
             left_at_call: 0,
             moved: now,
+            moves: false,
             stuck: false,
+            is_closed: false,
+        }
+    }
+
+    /// Whether it is to be left alone.
+    pub fn is_down(&self, now: Instant) -> bool {
+        self.down.as_ref().is_some_and(|(until, _)| *until > now)
+    }
+
+    /// Closes the gate where more would only wait: it is down, it is stuck and has its share, or it has not taken
+    /// anything yet and has enough to show whether it does. Else opens it.
+    pub fn judge_gate(&mut self, gate: &Gate, is_proven: bool, share_of_stuck: usize) {
+        let backlog = self.backlog();
+        let has_enough = self.down.is_some()
+            || (self.stuck && backlog >= share_of_stuck)
+            || (!is_proven && backlog >= UNPROVEN);
+        if has_enough == self.is_closed {
+            return;
+        }
+        if has_enough {
+            gate.close(&self.destination.key);
+            self.is_closed = true;
+        } else {
+            self.open_gate(gate);
+        }
+    }
+
+    /// Opens the gate.
+    pub fn open_gate(&mut self, gate: &Gate) {
+        if std::mem::take(&mut self.is_closed) {
+            gate.open(&self.destination.key);
         }
     }
 
@@ -85,7 +124,8 @@ impl Course {
     /// Sees whether it is stuck, nothing having left it for so long. To be called at each tick.
     pub fn look(&mut self, now: Instant, patience: Duration) {
         let left = self.all_left();
-        if std::mem::replace(&mut self.seen_to_leave, left) != left || left == self.entered {
+        self.moves = std::mem::replace(&mut self.seen_to_leave, left) != left;
+        if self.moves || left == self.entered {
             self.moved = now;
         }
         self.stuck = now.saturating_duration_since(self.moved) >= patience;

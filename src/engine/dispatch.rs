@@ -6,6 +6,7 @@
 use super::course::{Course, STUCK_AFTER};
 use super::desk::Errand;
 use super::job::{Job, Part};
+use super::later::Later;
 use super::plan::{Way, plan};
 use super::quota::Quota;
 use super::shared::{Settings, Shared};
@@ -43,6 +44,8 @@ const MOST_WAITING: usize = 128;
 const PARKED: u64 = 10_000;
 /// When more than half of what may be in hand is, so much of it may be for lines that are stuck, all of them together.
 const FOR_STUCK: usize = MAX_IN_HAND / 4;
+/// The same of what waits for its deferral.
+const FOR_LATER: usize = MAX_IN_HAND / 4;
 /// Where so many destinations have mail and next to no room is left, a line is stuck after so short a time.
 const MANY: usize = 8;
 const WHEN_SHORT: Duration = Duration::from_millis(150);
@@ -77,6 +80,9 @@ struct Dispatch<'a> {
     /// Threads that serve them.
     desks: usize,
     waiting_errands: VecDeque<Errand>,
+    later: Later,
+    /// Some mail is on its way to a host that takes it.
+    moves: bool,
     next_relief: Instant,
     next_call: Instant,
     /// So much each line that is stuck may hold when room is short.
@@ -96,6 +102,8 @@ pub fn run(shared: &Arc<Shared>, events: &Receiver<Event>) {
         errand_line: errand_line.clone(),
         desks: 0,
         waiting_errands: VecDeque::new(),
+        later: Later::default(),
+        moves: false,
         next_relief: Instant::now() + RELIEF,
         next_call: Instant::now(),
         share_of_stuck: FOR_STUCK,
@@ -108,6 +116,8 @@ pub fn run(shared: &Arc<Shared>, events: &Receiver<Event>) {
             recv(ticks) -> _ => {
                 dispatch.refill();
                 dispatch.put_off();
+                dispatch.keep_the_gate();
+                dispatch.defer();
                 dispatch.call();
                 dispatch.relieve();
             }
@@ -138,9 +148,12 @@ impl Dispatch<'_> {
             Event::Reached(destination) => {
                 self.quota.is_reached(&destination.key);
                 self.told.is_reached(&destination);
+                self.moves = true;
+                self.judge_gate(&destination.key);
             }
             Event::Reloaded => {
                 self.courses.values_mut().for_each(|course| course.down = None);
+                self.shared.gate.call();
                 self.shared.put_off.call(&self.shared.to_keeper, |_| usize::MAX); // it may have another way now
             }
         }
@@ -188,12 +201,8 @@ impl Dispatch<'_> {
         }
         if let Some((until, outcome)) = &course.down {
             if Instant::now() < *until {
-                // To record that it is deferred takes time, and other mail waits for the place.
-                let errand = match self.shared.in_hand.is_half_full() {
-                    true => Errand::PutOff(part),
-                    false => Errand::Refuse(part, outcome.clone()),
-                };
-                self.errand(errand);
+                self.later.push(part, outcome.clone());
+                self.defer();
                 return;
             }
             course.down = None;
@@ -205,6 +214,40 @@ impl Dispatch<'_> {
         }
         course.push(part, is_bulk);
         self.man(&to.key, settings);
+        self.judge_gate(&to.key);
+    }
+
+    /// Closes or opens the gate for a destination, as that has enough in hand or not.
+    fn judge_gate(&mut self, key: &str) {
+        let is_proven = self.quota.has_reached(key);
+        if let Some(course) = self.courses.get_mut(key) {
+            course.judge_gate(&self.shared.gate, is_proven, self.share_of_stuck);
+        }
+    }
+
+    /// The same for all; and where there is room for all, whoever waits before the gate is called.
+    fn keep_the_gate(&mut self) {
+        let (gate, share) = (&self.shared.gate, self.share_of_stuck);
+        self.moves = false;
+        for (key, course) in &mut self.courses {
+            let is_proven = self.quota.has_reached(key);
+            self.moves |= is_proven && course.moves;
+            course.judge_gate(gate, is_proven, share);
+        }
+        gate.set_room(!self.shared.in_hand.is_half_full() && !self.later.is_over(FOR_LATER));
+    }
+
+    /// Defers what waits for that, when it has the time; when others need the room, most of it unrecorded.
+    fn defer(&mut self) {
+        while let Some((part, outcome)) = self.later.next(self.moves) {
+            self.errand(Errand::Refuse(part, outcome));
+        }
+        while self.later.is_over(FOR_LATER)
+            && self.shared.in_hand.is_short()
+            && let Some(part) = self.later.newest()
+        {
+            self.errand(Errand::PutOff(part));
+        }
     }
 
     /// Opens sessions as the backlog grows, not with each message.
@@ -273,8 +316,10 @@ impl Dispatch<'_> {
         self.told.trouble(destination, &outcome, "cannot be reached");
         debug!(destination = %destination.key, parts = waiting.len(), "deferred together");
         for part in waiting {
-            self.errand(Errand::Refuse(part, outcome.clone()));
+            self.later.push(part, outcome.clone());
         }
+        self.defer();
+        self.judge_gate(&destination.key);
     }
 
     fn errand(&mut self, errand: Errand) {
@@ -312,10 +357,14 @@ impl Dispatch<'_> {
             }
         }
         let now = Instant::now();
+        let gate = &self.shared.gate;
         self.courses.retain(|_, course| {
             course.tick();
-            let down = course.down.as_ref().is_some_and(|(until, _)| *until > now);
-            down || course.sessions > 0 || course.backlog() > 0
+            let is_used = course.is_down(now) || course.sessions > 0 || course.backlog() > 0;
+            if !is_used {
+                course.open_gate(gate);
+            }
+            is_used
         });
         let waiting = self.waiting();
         if !waiting.is_empty() {
@@ -346,7 +395,7 @@ impl Dispatch<'_> {
     /// What stands in lines that do not move must not fill the memory that all share, be it with few for each of many.
     fn put_off(&mut self) {
         let now = Instant::now();
-        let is_short = self.shared.in_hand.room() < MAX_IN_HAND / 8 && self.courses.len() >= MANY;
+        let is_short = self.shared.in_hand.is_short() && self.courses.len() >= MANY;
         let patience = if is_short { WHEN_SHORT } else { STUCK_AFTER };
         let mut stuck = 0;
         for course in self.courses.values_mut() {
@@ -403,7 +452,7 @@ impl Dispatch<'_> {
             .skip(MOST_WAITING)
             .map(|(_, _, key)| key)
             .collect();
-        let crowded = self.shared.in_hand.room() < MAX_IN_HAND / 8;
+        let crowded = self.shared.in_hand.is_short();
         let until = crate::clock::now() + PARKED;
         let mut over = Vec::new();
         for (key, course) in &mut self.courses {
@@ -428,6 +477,9 @@ impl Dispatch<'_> {
             let parts = course.take_all();
             course.line.close();
             parts.iter().for_each(|part| settle::give_back(shared, &part.job));
+        }
+        while let Some(part) = self.later.newest() {
+            settle::give_back(shared, &part.job);
         }
         let errands: Vec<Errand> = self
             .waiting_errands

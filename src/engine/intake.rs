@@ -5,8 +5,9 @@
 
 use super::burial::{self, Burials};
 use super::dispatch::Event;
+use super::gate::Outside;
 use super::lane::{Lane, PLACES};
-use super::listing::Pace;
+use super::listing::{Pace, rests};
 use super::look::{Glance, Look, Looker, Readers, look};
 use super::pool;
 use super::shared::{Mode, Settings, Shared, lock};
@@ -40,11 +41,6 @@ const SETTLED_EVERY: Duration = Duration::from_millis(250);
 const SEARCH_SHARE: u32 = 40;
 /// How long the first listing waits for heart's first look at other nodes.
 const FIRST_VERDICT: Duration = Duration::from_secs(1);
-/// A listing may take this share of the time: the next one waits so many times as long as the last one took …
-const LISTING_SHARE: u32 = 2;
-/// … and so many times where notifications tell what comes in, but not longer than [`REST`] because of that.
-const LISTING_SHARE_WHEN_TOLD: u32 = 20;
-const REST: Duration = Duration::from_secs(60);
 /// Beyond the processors: reading waits for the disk.
 const SPARE_READERS: usize = 2;
 /// So many files of a kind that take time to read are read at once.
@@ -85,6 +81,7 @@ pub fn run(shared: &Arc<Shared>) {
         readers,
         shared_storage,
         sightings: Sightings::default(),
+        outside: Outside::default(),
         next_scan: Instant::now(),
         next_scan_when_lost: Instant::now(),
         pace: Pace::default(),
@@ -108,6 +105,7 @@ pub fn run(shared: &Arc<Shared>) {
         select! {
             recv(wake) -> _ => {}
             recv(room) -> _ => intake.go_on(),
+            recv(shared.gate.calls()) -> _ => intake.let_in(),
             recv(results) -> looked => intake.was_looked_at(looked.into_iter().chain(results.try_iter()).collect()),
             recv(shared.stop.signal()) -> _ => break,
             default(until.saturating_duration_since(Instant::now())) => {}
@@ -141,6 +139,7 @@ fn look_aside(shared: &Shared, burials: &Burials, glance: Glance, shared_storage
         shared_storage,
         burials,
         aside: None,
+        may_stay_outside: false,
     };
     let look = if wait_for_room(shared) {
         look_unharmed(&looker, &glance)
@@ -181,6 +180,7 @@ struct Intake<'a> {
     /// The lease says nothing about writers on other machines.
     shared_storage: bool,
     sightings: Sightings,
+    outside: Outside,
     next_scan: Instant,
     /// The same, when there is more to be found than was told.
     next_scan_when_lost: Instant,
@@ -252,6 +252,23 @@ impl Intake<'_> {
         self.look_at(names);
     }
 
+    /// What waits before the gate may come in.
+    fn let_in(&mut self) {
+        let gate = &self.shared.gate;
+        let room = if gate.has_room() {
+            self.shared.in_hand.room_to_half().min(BATCH)
+        } else {
+            0
+        };
+        let names = self.outside.take(gate, room, BATCH);
+        gate.is_awaited(!self.outside.is_empty());
+        if !names.is_empty() {
+            gate.call(); // until there is none
+        }
+        self.sightings.are_ripe(&names);
+        self.look_at(names);
+    }
+
     /// The truth: every name in the folder. Takes them in batches while it lists; what comes in meanwhile, or has
     /// settled, does not wait for the end of a long list, nor the list for what goes on coming in. `None` when it was
     /// cut short, `false` when the folder could not be listed.
@@ -276,9 +293,12 @@ impl Intake<'_> {
         let mut batch = Vec::with_capacity(BATCH);
         let mut settled = Instant::now();
         for entry in entries.flatten() {
-            batch.push(entry.file_name());
+            batch.push((
+                entry.file_name(),
+                entry.file_type().is_ok_and(|kind| kind.is_file()),
+            ));
             if batch.len() == BATCH {
-                self.look_at(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+                self.look_at_listed(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
                 if new.is_empty() {
                     new = self.hinted();
                 }
@@ -288,12 +308,15 @@ impl Intake<'_> {
                     settled = Instant::now();
                     self.look_at(self.sightings.ripe_mail(settled, SETTLED));
                 }
+                if self.shared.gate.calls().try_recv().is_ok() {
+                    self.let_in();
+                }
                 if self.shared.stop.is_set() {
                     return None;
                 }
             }
         }
-        self.look_at(batch);
+        self.look_at_listed(batch);
         for batch in new.chunks(BATCH) {
             self.look_at(batch.to_vec());
         }
@@ -302,15 +325,20 @@ impl Intake<'_> {
     }
 
     fn look_at(&mut self, names: Vec<OsString>) {
+        self.look_at_listed(names.into_iter().map(|name| (name, false)).collect());
+    }
+
+    /// The same, with what the listing says: whether it is a regular file.
+    fn look_at_listed(&mut self, names: Vec<(OsString, bool)>) {
         let settings = self.shared.settings();
         let ignore = &settings.config.pickup.ignore;
         let now = Instant::now();
         let mut glances: Vec<Glance> = Vec::with_capacity(names.len());
-        for name in names {
+        for (name, is_file) in names {
             if crate::pickup::ignored(&name, ignore) || !self.sightings.wants_a_look(&name, now) {
                 continue;
             }
-            glances.push(self.sightings.of(name, now));
+            glances.push(self.sightings.of(name, is_file, now));
         }
         let began = Instant::now();
         self.take_all(&settings, glances);
@@ -340,6 +368,7 @@ impl Intake<'_> {
             shared_storage: self.shared_storage,
             burials: &self.burials,
             aside: Some(&self.readers),
+            may_stay_outside: self.outside.has_room(),
         };
         let began = Instant::now();
         let look = |glance: &Glance| look_unharmed(&looker, glance);
@@ -407,6 +436,10 @@ impl Intake<'_> {
                 Look::Aside(print) => Why::BeingRead(print),
                 Look::Wait(why) => why,
             };
+            if let Why::Outside(_, destination) = &why {
+                self.outside.put(destination, glance.name.clone());
+                self.shared.gate.is_awaited(true);
+            }
             self.sightings
                 .note(glance.name, why, &settings.config.pickup, glance.renamed_in);
         }
@@ -435,33 +468,6 @@ impl Intake<'_> {
                 .pickup_idle
                 .store(self.listed && !self.sightings.expects_soon(), Ordering::SeqCst);
             self.shared.progress.note();
-        }
-    }
-}
-
-/// How long to wait after a listing of such a length: when a notification was lost, and when none was.
-fn rests(usual: Duration, poll: Duration, is_told: bool) -> (Duration, Duration) {
-    let short = poll.max(usual.saturating_mul(LISTING_SHARE));
-    let long = usual.saturating_mul(LISTING_SHARE_WHEN_TOLD).min(REST);
-    (short, if is_told { short.max(long) } else { short })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_huge_folder_is_listed_seldom_where_notifications_tell_what_comes_in() {
-        let (poll, seconds) = (Duration::from_secs(2), Duration::from_secs);
-        for (took, is_told, lost, told) in [
-            (seconds(0), true, poll, poll),
-            (Duration::from_millis(50), true, poll, poll),
-            (seconds(2), true, seconds(4), seconds(40)),
-            (seconds(2), false, seconds(4), seconds(4)),
-            (seconds(5), true, seconds(10), REST),
-            (seconds(50), true, seconds(100), seconds(100)),
-        ] {
-            assert_eq!(rests(took, poll, is_told), (lost, told), "{took:?}");
         }
     }
 }

@@ -70,6 +70,19 @@ impl Pace {
     }
 }
 
+/// A listing of Pickup may take this share of the time: the next one waits so many times as long as the last one took …
+const SHARE: u32 = 2;
+/// … and so many times where notifications tell what comes in, but not longer than [`REST`] because of that.
+const SHARE_WHEN_TOLD: u32 = 20;
+const REST: Duration = Duration::from_secs(60);
+
+/// How long to wait after a listing of Pickup of such a length: when a notification was lost, and when none was.
+pub fn rests(usual: Duration, poll: Duration, is_told: bool) -> (Duration, Duration) {
+    let short = poll.max(usual.saturating_mul(SHARE));
+    let long = usual.saturating_mul(SHARE_WHEN_TOLD).min(REST);
+    (short, if is_told { short.max(long) } else { short })
+}
+
 /// A waiting message. There may be a million of them.
 #[derive(Clone, Copy)]
 pub struct Seen {
@@ -233,6 +246,21 @@ mod tests {
         for took in [0, 60, 0, 0] {
             let hung = waited(Duration::from_secs(took), Duration::ZERO);
             assert_eq!(pace.after(hung, 20, poll), poll, "{took} s");
+        }
+    }
+
+    #[test]
+    fn a_huge_folder_is_listed_seldom_where_notifications_tell_what_comes_in() {
+        let (poll, seconds) = (Duration::from_secs(2), Duration::from_secs);
+        for (took, is_told, lost, told) in [
+            (seconds(0), true, poll, poll),
+            (Duration::from_millis(50), true, poll, poll),
+            (seconds(2), true, seconds(4), seconds(40)),
+            (seconds(2), false, seconds(4), seconds(4)),
+            (seconds(5), true, seconds(10), REST),
+            (seconds(50), true, seconds(100), seconds(100)),
+        ] {
+            assert_eq!(rests(took, poll, is_told), (lost, told), "{took:?}");
         }
     }
 }

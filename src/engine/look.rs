@@ -10,11 +10,12 @@ use super::lane::Lane;
 use super::shared::{Settings, Shared};
 use super::sightings::{Print, Why};
 use super::tell;
-use crate::mail::MessageId;
+use crate::mail::{MessageId, Recipient};
 use crate::mailroot::evidence::{self, Candidate, Looked, Writers};
 use crate::mailroot::shown;
 use crate::mailroot::spool::{is_gone, mtime_nanos};
 use crate::pickup::{Malformed, Submission};
+use crate::route::Route;
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Glance {
     pub seen: Option<(Print, Duration)>,
     /// It was found incomplete then: as long as its print stays, it is not read again.
     pub incomplete: bool,
+    /// The listing has just called it a regular file.
+    pub listed_as_file: bool,
     /// It had to wait for a place aside: as long as there is none, it is not looked at again.
     pub crowded: bool,
 }
@@ -57,6 +60,8 @@ pub struct Looker<'a> {
     pub burials: &'a Burials,
     /// For files that take time to read. `None`: this is aside.
     pub aside: Option<&'a Readers>,
+    /// Mail whose destination has enough in hand may stay in Pickup.
+    pub may_stay_outside: bool,
 }
 
 /// Who reads large files: their size decides what they may wait for.
@@ -89,6 +94,23 @@ impl Looker<'_> {
     fn is_crowded(&self, len: u64) -> bool {
         let reader = self.aside.and_then(|readers| readers.of(len));
         self.burials.is_full() || reader.is_some_and(Lane::is_full)
+    }
+
+    /// The one destination of a message, when that has as much in hand as it may and others need the room.
+    fn has_enough_of(&self, submission: &Submission) -> Option<String> {
+        let (shared, routes) = (self.shared, &self.settings.routes);
+        let has_room = shared.gate.has_room() && !shared.in_hand.is_half_full();
+        if !self.may_stay_outside || shared.gate.is_open() || has_room {
+            return None;
+        }
+        let key_of = |recipient: &Recipient| match routes.of(&recipient.address) {
+            Route::Remote(to) => Some(to.key.clone()),
+            Route::Local | Route::Impossible(_) => None,
+        };
+        let mut recipients = submission.envelope.recipients.iter();
+        let key = recipients.next().and_then(key_of)?;
+        let is_closed = shared.gate.is_closed_to(&key);
+        (is_closed && recipients.all(|other| key_of(other).as_ref() == Some(&key))).then_some(key)
     }
 }
 
@@ -124,7 +146,11 @@ pub fn look(looker: &Looker<'_>, glance: &Glance) -> Look {
             looker.settings.config.pickup.settle,
         ));
     }
-    let candidate = match evidence::look(&path, looker.shared_storage) {
+    let looked = match glance.listed_as_file {
+        true => evidence::look_at_listed(&path, looker.shared_storage),
+        false => evidence::look(&path, looker.shared_storage),
+    };
+    let candidate = match looked {
         Looked::File(candidate) => candidate,
         Looked::Gone => return Look::Done,
         Looked::Empty => return Look::Wait(Why::Empty),
@@ -211,6 +237,12 @@ fn read_and_claim(
         });
     }
     match read_whole(settings, &candidate, waited < grace) {
+        Ok(Whole {
+            submission: Ok(submission),
+            ..
+        }) if let Some(destination) = looker.has_enough_of(&submission) => {
+            Look::Wait(Why::Outside(print, destination))
+        }
         Ok(whole) => with_place(looker, whole.submission.is_err(), || {
             claim(shared, glance, |id| {
                 settle_claim(looker, glance, &candidate, id, whole, evidence)

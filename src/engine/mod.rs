@@ -29,6 +29,7 @@
 //! | dispatch → desk | [`dispatch::LINE`] | the rest waits in dispatch's own overflow |
 //! | settle → keeper (released messages) | 4096 | dropped: the next scan finds the file |
 //! | dispatch → keeper (messages that are called) | the same | called later |
+//! | dispatch → intake ([`gate`]: what waits in Pickup may come in) | 1, no data | dropped |
 //! | settle → flush | 1, no data | dropped |
 //!
 //! What is in memory is bounded by [`MAX_IN_HAND`] messages; above it nobody claims: the rest waits in Pickup and
@@ -43,11 +44,13 @@ pub mod desk;
 pub mod dispatch;
 pub mod due;
 pub mod flush;
+pub mod gate;
 pub mod heart;
 pub mod intake;
 pub mod job;
 pub mod keeper;
 pub mod lane;
+pub mod later;
 pub mod line;
 pub mod listing;
 pub mod look;

@@ -68,6 +68,11 @@ impl Quota {
         }
     }
 
+    /// Whether one did since it was last found unreachable.
+    pub fn has_reached(&self, key: &str) -> bool {
+        self.reached.contains(key)
+    }
+
     /// No host of it answers.
     pub fn is_unreachable(&mut self, key: &str) {
         if self.reached.remove(key) {

@@ -2,6 +2,7 @@
 
 use super::aside::{Aside, BadmailDoor, Trust};
 use super::dispatch::Event;
+use super::gate::Gate;
 use super::heart::Pulse;
 use super::job::ToKeeper;
 use super::put_off::PutOff;
@@ -101,6 +102,8 @@ pub struct Shared {
     pub to_keeper: Sender<ToKeeper>,
     /// What waits for its destination to move.
     pub put_off: PutOff,
+    /// What has to wait in Pickup for that.
+    pub gate: Gate,
     /// Wakes flush.
     pub flush_wake: Sender<()>,
     /// Something was finished, released or found empty.
@@ -163,6 +166,7 @@ impl Shared {
             events,
             to_keeper,
             put_off: PutOff::default(),
+            gate: Gate::default(),
             flush_wake,
             progress: Progress::default(),
             pickup_idle: AtomicBool::new(false),
@@ -425,6 +429,16 @@ impl InHand {
     /// Whether there is less room left than is taken.
     pub fn is_half_full(&self) -> bool {
         self.len() > MAX_IN_HAND / 2
+    }
+
+    /// How many more may be claimed until there is less room left than is taken.
+    pub fn room_to_half(&self) -> usize {
+        (MAX_IN_HAND / 2).saturating_sub(self.len())
+    }
+
+    /// Whether next to no room is left.
+    pub fn is_short(&self) -> bool {
+        self.room() < MAX_IN_HAND / 8
     }
 
     /// How many more may be claimed.

@@ -36,6 +36,8 @@ pub enum Why {
     BeingRead(Print),
     /// It takes time to read or to bury, and so do many others.
     Crowded(Print),
+    /// It would only wait for this destination, and others need the room.
+    Outside(Print, String),
     /// More than one link.
     Linked,
     /// Nothing in it.
@@ -63,6 +65,7 @@ impl Why {
             | Self::Locked(print)
             | Self::BeingRead(print)
             | Self::Crowded(print)
+            | Self::Outside(print, _)
             | Self::Incomplete(print, _) => Some(*print),
             _ => None,
         }
@@ -72,7 +75,7 @@ impl Why {
     fn is_soon(&self) -> bool {
         matches!(
             self,
-            Self::Quiet(..) | Self::Settling(..) | Self::BeingRead(_) | Self::Crowded(_)
+            Self::Quiet(..) | Self::Settling(..) | Self::BeingRead(_) | Self::Crowded(_) | Self::Outside(..)
         )
     }
 
@@ -120,7 +123,7 @@ impl Sightings {
     /// A notification named this file.
     pub fn touched(&mut self, name: &OsStr, renamed_in: bool) {
         if let Some(seen) = self.files.get_mut(name) {
-            if !matches!(seen.why, Why::BeingRead(_)) {
+            if !matches!(seen.why, Why::BeingRead(_) | Why::Outside(..)) {
                 seen.look_again = Instant::now();
             }
             seen.renamed_in = renamed_in;
@@ -161,7 +164,7 @@ impl Sightings {
     }
 
     /// What is known before a look.
-    pub fn of(&mut self, name: OsString, now: Instant) -> Glance {
+    pub fn of(&mut self, name: OsString, listed_as_file: bool, now: Instant) -> Glance {
         match self.files.get(&name) {
             Some(seen) => {
                 let time = now.saturating_duration_since(seen.unchanged_since);
@@ -169,6 +172,7 @@ impl Sightings {
                     renamed_in: seen.renamed_in,
                     seen: seen.why.its_print().map(|print| (print, time)),
                     incomplete: matches!(seen.why, Why::Incomplete(..)),
+                    listed_as_file: false,
                     crowded: matches!(seen.why, Why::Crowded(_)),
                     name,
                 }
@@ -177,6 +181,7 @@ impl Sightings {
                 renamed_in: self.fresh.remove(&name).unwrap_or(false),
                 seen: None,
                 incomplete: false,
+                listed_as_file,
                 crowded: false,
                 name,
             },
@@ -193,6 +198,16 @@ impl Sightings {
             })
         };
         self.files.iter_mut().filter_map(crowded).take(most).collect()
+    }
+
+    /// These are to be looked at now.
+    pub fn are_ripe(&mut self, names: &[OsString]) {
+        let now = Instant::now();
+        for name in names {
+            if let Some(seen) = self.files.get_mut(name) {
+                seen.look_again = now;
+            }
+        }
     }
 
     /// It was taken, or it is gone.
@@ -221,13 +236,13 @@ impl Sightings {
             Why::Settling(..) => settings.settle,
             Why::Incomplete(_, left) => (*left).min(settings.poll),
             Why::BeingWritten(_) | Why::Locked(_) | Why::Linked | Why::Crowded(_) => settings.poll,
-            Why::BeingRead(_) => FAR, // until those say what it came to
+            Why::BeingRead(_) | Why::Outside(..) => FAR, // until it is called
             Why::Empty | Why::NotAFile(_) | Why::Unreadable(_) | Why::Unclaimable(_) => seldom,
         };
         // Each file is empty between its creation and its first bytes, and some writers link it into its place.
         let may_pass = matches!(why, Why::Empty | Why::Linked) && now - first_seen < settings.poll;
         let told = told || (!may_pass && self.tell(&name, &why));
-        let must_be_known = matches!(why, Why::BeingRead(_) | Why::Crowded(_));
+        let must_be_known = matches!(why, Why::BeingRead(_) | Why::Crowded(_) | Why::Outside(..));
         let most = if why.is_mail() { MOST_WITH_MAIL } else { MOST };
         if self.files.len() < most || must_be_known || self.files.contains_key(&name) {
             let look_again = now + wait.max(Duration::from_millis(1));
@@ -256,7 +271,9 @@ impl Sightings {
     fn tell(&mut self, name: &OsStr, why: &Why) -> bool {
         let file = shown(name);
         let strange = match why {
-            Why::Quiet(..) | Why::Settling(..) | Why::BeingRead(_) | Why::Crowded(_) => return false,
+            Why::Quiet(..) | Why::Settling(..) | Why::BeingRead(_) | Why::Crowded(_) | Why::Outside(..) => {
+                return false;
+            }
             Why::BeingWritten(_) | Why::Locked(_) | Why::Incomplete(..) => {
                 debug!(file, ?why, "not complete yet");
                 return true;
@@ -365,10 +382,10 @@ mod tests {
         sightings.note(name.clone(), Why::Settling((1, 1, 1), left), &settings(), false);
         std::thread::sleep(Duration::from_millis(5));
         sightings.note(name.clone(), Why::Settling((1, 1, 1), left), &settings(), false);
-        let unchanged = sightings.of(name.clone(), Instant::now()).seen;
+        let unchanged = sightings.of(name.clone(), false, Instant::now()).seen;
         assert!(unchanged.unwrap().1 >= Duration::from_millis(5));
         sightings.note(name.clone(), Why::Settling((2, 1, 1), left), &settings(), false);
-        let unchanged = sightings.of(name.clone(), Instant::now()).seen;
+        let unchanged = sightings.of(name.clone(), false, Instant::now()).seen;
         assert!(unchanged.unwrap().1 < Duration::from_millis(5));
     }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A file in Pickup, open for reading.
 #[derive(Debug)]
@@ -55,6 +56,12 @@ pub enum Looked {
 /// A link is not followed, a FIFO or a device is not waited for.
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
 
+/// The time of the last access stays as it is.
+#[cfg(target_os = "linux")]
+const UNSEEN: i32 = libc::O_NOATIME;
+#[cfg(not(target_os = "linux"))]
+const UNSEEN: i32 = 0;
+
 /// Opens `path` and gathers what the system says about it. `shared`: it lies on storage of several machines, which is
 /// asked for one lock at a time.
 pub fn look(path: &Path, shared: bool) -> Looked {
@@ -62,13 +69,18 @@ pub fn look(path: &Path, shared: bool) -> Looked {
     // What is no regular file is not opened at all: opening a FIFO or a device has effects. One that is swapped in after
     // this look is opened, without waiting, and never read: to shut that out costs every file two calls more (O_PATH).
     match path.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
-        Err(error) => return Looked::Unreadable(error),
-        Ok(meta) if !meta.file_type().is_file() => return Looked::NotAFile(kind_of(&meta)),
-        Ok(meta) if meta.len() == 0 => return Looked::Empty,
-        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Looked::Gone,
+        Err(error) => Looked::Unreadable(error),
+        Ok(meta) if !meta.file_type().is_file() => Looked::NotAFile(kind_of(&meta)),
+        Ok(meta) if meta.len() == 0 => Looked::Empty,
+        Ok(_) => look_at_listed(path, shared),
     }
-    let file = match OpenOptions::new().read(true).custom_flags(FLAGS).open(path) {
+}
+
+/// The same of what a listing has just called a regular file.
+pub fn look_at_listed(path: &Path, shared: bool) -> Looked {
+    let _asking = super::hanging::asking("look at", path);
+    let file = match open_unseen(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
@@ -85,10 +97,27 @@ pub fn look(path: &Path, shared: bool) -> Looked {
     if !meta.file_type().is_file() {
         return Looked::NotAFile(kind_of(&meta));
     }
+    if meta.len() == 0 {
+        return Looked::Empty;
+    }
     if std::os::unix::fs::MetadataExt::nlink(&meta) > 1 {
         return Looked::Linked;
     }
     Looked::File(Candidate { file, meta, writers })
+}
+
+/// Opens it for reading without leaving that in its times: to write them costs more than to read the file. Only its owner
+/// and root may ask for that.
+fn open_unseen(path: &Path) -> io::Result<File> {
+    static MAY: AtomicBool = AtomicBool::new(true);
+    let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(path);
+    if MAY.load(Ordering::Relaxed) {
+        match open(FLAGS | UNSEEN) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => MAY.store(false, Ordering::Relaxed),
+            other => return other,
+        }
+    }
+    open(FLAGS)
 }
 
 /// The facts of a regular file with one name and something in it; it is not opened. `None`: it is none, or the
