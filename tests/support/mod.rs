@@ -7,6 +7,7 @@
 
 pub mod certificates;
 pub mod dns;
+pub mod hosts;
 pub mod place;
 pub mod process;
 pub mod scenario;
