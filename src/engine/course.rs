@@ -83,7 +83,7 @@ impl Course {
     /// anything yet and has enough to show whether it does. Else opens it.
     pub fn judge_gate(&mut self, gate: &Gate, is_proven: bool, share_of_stuck: usize) {
         let backlog = self.backlog();
-        let has_enough = self.down.is_some()
+        let has_enough = self.is_down(Instant::now())
             || (self.stuck && backlog >= share_of_stuck)
             || (!is_proven && backlog >= UNPROVEN);
         if has_enough == self.is_closed {

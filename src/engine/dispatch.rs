@@ -80,7 +80,7 @@ struct Dispatch<'a> {
     /// Threads that serve them.
     desks: usize,
     waiting_errands: VecDeque<Errand>,
-    later: Later,
+    later: Later<(Part, Outcome)>,
     /// Some mail is on its way to a host that takes it.
     moves: bool,
     next_relief: Instant,
@@ -201,7 +201,7 @@ impl Dispatch<'_> {
         }
         if let Some((until, outcome)) = &course.down {
             if Instant::now() < *until {
-                self.later.push(part, outcome.clone());
+                self.later.push((part, outcome.clone()), Instant::now());
                 self.defer();
                 return;
             }
@@ -239,12 +239,12 @@ impl Dispatch<'_> {
 
     /// Defers what waits for that, when it has the time; when others need the room, most of it unrecorded.
     fn defer(&mut self) {
-        while let Some((part, outcome)) = self.later.next(self.moves) {
+        while let Some((part, outcome)) = self.later.ripe(self.moves, Instant::now()) {
             self.errand(Errand::Refuse(part, outcome));
         }
         while self.later.is_over(FOR_LATER)
             && self.shared.in_hand.is_short()
-            && let Some(part) = self.later.newest()
+            && let Some((part, _)) = self.later.newest()
         {
             self.errand(Errand::PutOff(part));
         }
@@ -316,7 +316,7 @@ impl Dispatch<'_> {
         self.told.trouble(destination, &outcome, "cannot be reached");
         debug!(destination = %destination.key, parts = waiting.len(), "deferred together");
         for part in waiting {
-            self.later.push(part, outcome.clone());
+            self.later.push((part, outcome.clone()), Instant::now());
         }
         self.defer();
         self.judge_gate(&destination.key);
@@ -478,7 +478,7 @@ impl Dispatch<'_> {
             course.line.close();
             parts.iter().for_each(|part| settle::give_back(shared, &part.job));
         }
-        while let Some(part) = self.later.newest() {
+        while let Some((part, _)) = self.later.newest() {
             settle::give_back(shared, &part.job);
         }
         let errands: Vec<Errand> = self

@@ -72,8 +72,8 @@ impl Gate {
         }
     }
 
-    /// Whether anything waits for a call.
-    pub fn is_awaited(&self, awaited: bool) {
+    /// Says whether anything waits for a call.
+    pub fn set_awaited(&self, awaited: bool) {
         self.awaited.store(awaited, Ordering::SeqCst);
     }
 
@@ -175,7 +175,7 @@ mod tests {
         assert!(gate.is_open());
         gate.call();
         assert!(gate.calls().is_empty(), "nobody waits");
-        gate.is_awaited(true);
+        gate.set_awaited(true);
         gate.close("slow");
         gate.close("down");
         assert!(gate.is_closed_to("slow") && !gate.is_closed_to("good") && !gate.is_open());

@@ -261,7 +261,7 @@ impl Intake<'_> {
             0
         };
         let names = self.outside.take(gate, room, BATCH);
-        gate.is_awaited(!self.outside.is_empty());
+        gate.set_awaited(!self.outside.is_empty());
         if !names.is_empty() {
             gate.call(); // until there is none
         }
@@ -438,7 +438,7 @@ impl Intake<'_> {
             };
             if let Why::Outside(_, destination) = &why {
                 self.outside.put(destination, glance.name.clone());
-                self.shared.gate.is_awaited(true);
+                self.shared.gate.set_awaited(true);
             }
             self.sightings
                 .note(glance.name, why, &settings.config.pickup, glance.renamed_in);
