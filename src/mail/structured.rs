@@ -41,7 +41,8 @@ pub fn content_type(value: &[u8]) -> Option<ContentType> {
     let attribute = |name| found.attribute(name).map(str::to_owned);
     Some(ContentType {
         is_multipart: found.ctype().eq_ignore_ascii_case("multipart"),
-        boundary: attribute("boundary").filter(|b| !b.is_empty()),
+        // RFC 2231 can write any character; a boundary stands on one line.
+        boundary: attribute("boundary").filter(|b| !b.is_empty() && !b.contains(['\r', '\n'])),
         charset: attribute("charset"),
     })
 }
@@ -166,6 +167,11 @@ mod tests {
         }
         assert_eq!(boundary("multipart/mixed"), None);
         assert_eq!(boundary("multipart/mixed; boundary=\"\""), None);
+        assert_eq!(
+            boundary("multipart/mixed; boundary*=utf-8''a%0Ab"),
+            None,
+            "no line is that"
+        );
         assert!(!content_type(b"text/plain; boundary=x").unwrap().is_multipart);
         assert_eq!(content_type(b""), None);
     }
