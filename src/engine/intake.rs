@@ -71,10 +71,12 @@ pub fn run(shared: &Arc<Shared>) {
         large: reader("large"),
     };
     let (poke, wake) = bounded(1);
+    // A drain ends with what is there, and each of our own steps would be told it too.
+    let watches = shared.mode == Mode::Run;
     let hints = Arc::new(Hints::default());
     let mut intake = Intake {
         shared,
-        watch: Watcher::start(&shared.spool.folders().pickup, Arc::clone(&hints), poke),
+        watch: Watcher::start(&shared.spool.folders().pickup, watches, Arc::clone(&hints), poke),
         hints,
         pool,
         burials: Arc::clone(&burials),

@@ -11,7 +11,7 @@
 
 use crate::mail::MessageId;
 use crate::mail::plain::is_printable;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Write as _};
 use std::path::{MAIN_SEPARATOR_STR, Path, PathBuf};
 use std::str::FromStr;
@@ -186,8 +186,8 @@ pub fn shown(name: &OsStr) -> String {
 
 /// Path of a message file that this node has taken: the name that is made most often.
 pub fn taken_in(queue: &Path, id: MessageId, node: &NodeName) -> PathBuf {
-    let mut path = queue.as_os_str().to_owned();
-    path.reserve(96);
+    let mut path = OsString::with_capacity(queue.as_os_str().len() + 96);
+    path.push(queue);
     path.push(MAIN_SEPARATOR_STR);
     path.push(id.ulid.array_to_str(&mut [0; ulid::ULID_LEN]));
     if id.life > 0 {

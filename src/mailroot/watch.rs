@@ -69,6 +69,7 @@ impl Hints {
 /// Watches one folder, also when that is removed and made again.
 pub struct Watcher {
     folder: PathBuf,
+    wanted: bool,
     hints: Arc<Hints>,
     wake: Sender<()>,
     watch: Option<Watch>,
@@ -83,10 +84,11 @@ struct Watch {
 }
 
 impl Watcher {
-    /// Watches `folder` when it can be watched; what happens is noted in `hints`, then `wake` is poked.
-    pub fn start(folder: &Path, hints: Arc<Hints>, wake: Sender<()>) -> Self {
+    /// Watches `folder` when that is wanted and can be done; what happens is noted in `hints`, then `wake` is poked.
+    pub fn start(folder: &Path, wanted: bool, hints: Arc<Hints>, wake: Sender<()>) -> Self {
         let mut watcher = Self {
             folder: folder.to_owned(),
+            wanted,
             hints,
             wake,
             watch: None,
@@ -103,6 +105,9 @@ impl Watcher {
 
     /// Begins a watch if there is none on the folder that has the name now. Cheap when there is.
     pub fn follow(&mut self) {
+        if !self.wanted {
+            return;
+        }
         let Ok(meta) = self.folder.metadata() else {
             return; // said by whoever lists it
         };
@@ -226,7 +231,7 @@ mod tests {
         std::fs::create_dir(&pickup).unwrap();
         let hints = Arc::new(Hints::default());
         let (tx, rx) = crossbeam_channel::bounded(1);
-        let _watch = Watcher::start(&pickup, Arc::clone(&hints), tx);
+        let _watch = Watcher::start(&pickup, true, Arc::clone(&hints), tx);
         std::fs::write(dir.path().join("x"), "x").unwrap();
         std::fs::rename(dir.path().join("x"), pickup.join("moved")).unwrap();
         std::fs::write(pickup.join("written"), "x").unwrap();
@@ -260,7 +265,7 @@ mod tests {
         std::fs::create_dir(&pickup).unwrap();
         let hints = Arc::new(Hints::default());
         let (tx, rx) = crossbeam_channel::bounded(1);
-        let mut watch = Watcher::start(&pickup, Arc::clone(&hints), tx);
+        let mut watch = Watcher::start(&pickup, true, Arc::clone(&hints), tx);
         std::fs::rename(&pickup, dir.path().join("away")).unwrap();
         watch.follow();
         std::fs::create_dir(&pickup).unwrap();

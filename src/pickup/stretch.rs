@@ -32,23 +32,34 @@ impl Stretch {
             ..Self::default()
         };
         let next = text.get(1..).unwrap_or_default();
-        let ((here, here_rest), (next, next_rest)) = (before.as_chunks::<LANE>(), next.as_chunks::<LANE>());
-        for (here, next) in here.iter().zip(next) {
-            stretch.count(here, next);
+        match memchr::memchr(b'\r', text) {
+            Some(_) => stretch.count_all::<true>(before, next),
+            None => stretch.count_all::<false>(before, next),
         }
-        stretch.count(here_rest, next_rest);
         stretch
     }
 
-    /// At most [`LANE`] bytes, and what follows each of them.
+    /// The bytes `here`, and what follows each of them. `CR`: there are such among them.
+    fn count_all<const CR: bool>(&mut self, here: &[u8], next: &[u8]) {
+        let ((here, here_rest), (next, next_rest)) = (here.as_chunks::<LANE>(), next.as_chunks::<LANE>());
+        for (here, next) in here.iter().zip(next) {
+            self.count::<CR>(here, next);
+        }
+        self.count::<CR>(here_rest, next_rest);
+    }
+
+    /// At most [`LANE`] of them.
     #[inline(always)]
-    fn count(&mut self, here: &[u8], next: &[u8]) {
+    fn count<const CR: bool>(&mut self, here: &[u8], next: &[u8]) {
         let (mut lines, mut crs, mut line_end_crs, mut periods, mut all) = (0_u8, 0_u8, 0_u8, 0_u8, 0_u8);
         for (here, next) in here.iter().zip(next) {
-            let (lf, cr) = (u8::from(*here == b'\n'), u8::from(*here == b'\r'));
+            let lf = u8::from(*here == b'\n');
             lines += lf;
-            crs += cr;
-            line_end_crs += cr & u8::from(*next == b'\n');
+            if CR {
+                let cr = u8::from(*here == b'\r');
+                crs += cr;
+                line_end_crs += cr & u8::from(*next == b'\n');
+            }
             periods |= lf & u8::from(*next == b'.');
             all |= here;
         }

@@ -185,7 +185,7 @@ pub fn keeps_existing(folder: &Path, names: &Names) -> io::Result<Option<bool>> 
 pub fn notified(watched: &Path, by: &Path, patience: Duration) -> Result<Option<Duration>> {
     let hints = Arc::new(Hints::default());
     let (wake, line) = crossbeam_channel::bounded(1);
-    let watcher = Watcher::start(watched, Arc::clone(&hints), wake);
+    let watcher = Watcher::start(watched, true, Arc::clone(&hints), wake);
     if !watcher.is_watching() {
         return Ok(None);
     }
