@@ -70,6 +70,15 @@ class Record:
         return sum(1 for time, *_ in self.got if begin <= time < end) / max(end - begin, 0.001)
 
 
+def sent_again(doubled):
+    """How many messages these extra copies are: one that went twice to two recipients at once is one."""
+    most = Counter()
+    for what, times in Counter(doubled).items():
+        letter = what.split()[0]
+        most[letter] = max(most[letter], times)
+    return sum(most.values())
+
+
 class Verdict:
     """Everything that is to be said of the letters of one case."""
 
