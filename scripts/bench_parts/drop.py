@@ -6,7 +6,7 @@ import time
 from .bench import Contest, Result, say
 from .senders import Failed, Run, Sender, Mailroot, fill, SENDER
 
-THREADS = (1, 2, 4, 8, 16, 32)
+THREADS = (1, 2, 4, 8, 16, 32, 64)
 LOCAL = "app@bench.example"
 
 

@@ -29,7 +29,7 @@ const BULK_PARTS: usize = 8;
 const PARTS_PER_SESSION: usize = 16;
 /// Threads that serve Drop and what ends without a connection: many, for all who wait for a sync at the same time wait
 /// for one.
-const DESKS: usize = 32;
+const DESKS: usize = 64;
 /// How often overflows are looked at.
 const TICK: Duration = Duration::from_millis(20);
 /// How often it is looked whether a slow destination crowds out the others.
