@@ -367,7 +367,7 @@ impl<'i, 's> Section<'i, 's> {
 }
 
 /// What stands in quotes in a message stays short.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     let mut shown: String = text
         .chars()
         .take(80)

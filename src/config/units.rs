@@ -3,6 +3,7 @@
 //! Pure. One letter per unit in lower case for time. For sizes the words of coreutils: `KB` is 1000 bytes,
 //! `K` and `KiB` are 1024, in any letter case.
 
+use super::section::short;
 use std::time::Duration;
 
 /// Time units, longest first: the order in which they may follow each other.
@@ -73,7 +74,7 @@ fn unknown_time_unit(number: u64, unit: &str) -> String {
         "sec" | "secs" | "second" | "seconds" => format!("\"{unit}\" is written \"s\"; {UNITS}"),
         "hour" | "hours" => format!("\"{unit}\" is written \"h\"; {UNITS}"),
         "day" | "days" => format!("\"{unit}\" is written \"d\"; {UNITS}"),
-        _ => format!("\"{unit}\" is not a unit of time; {UNITS}"),
+        _ => format!("\"{}\" is not a unit of time; {UNITS}", short(unit)),
     }
 }
 
@@ -87,8 +88,9 @@ pub fn size(text: &str) -> Result<u64, String> {
     let unit_upper = unit.to_ascii_uppercase();
     let known = SIZES.iter().find(|(name, _)| *name == unit_upper);
     let Some((_, factor)) = known.filter(|_| after.is_empty()) else {
+        let wrong = short(&format!("{unit}{after}"));
         return Err(format!(
-            "\"{unit}{after}\" is not a unit of size; units are B, KB, MB, GB, TB (thousands) and KiB, MiB, GiB, TiB (1024s)"
+            "\"{wrong}\" is not a unit of size; units are B, KB, MB, GB, TB (thousands) and KiB, MiB, GiB, TiB (1024s)"
         ));
     };
     number
@@ -213,6 +215,14 @@ mod tests {
         assert_eq!(show_size(u64::MAX), "16777215.9TiB");
         for text in ["", "MiB", "1.5GB", "10 apples", "1MiB2", "99999999999TB"] {
             assert!(size(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_unit_is_shown_on_one_line_and_short() {
+        let strange = format!("1 a\t\u{7}{}", "b".repeat(500));
+        for why in [size(&strange).unwrap_err(), duration("1a\u{7}").unwrap_err()] {
+            assert!(!why.contains(char::is_control) && why.len() < 250, "{why:?}");
         }
     }
 }

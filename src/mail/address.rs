@@ -58,6 +58,10 @@ impl Address {
             None => return err("its local part holds a character that must be quoted"),
         };
         check_domain(domain)?;
+        // Also with the domain that was not written: what is kept of it is read by this again.
+        if local.len() + 1 + domain.len() > MAX_ADDRESS {
+            return err("it is longer than 512 bytes");
+        }
         Ok(Self {
             text: format!("{local}@{domain}").into(),
             at: u32::try_from(local_end).ok(),
@@ -269,6 +273,14 @@ mod tests {
             assert!(parse(text).is_err(), "{text:?}");
         }
         assert!(parse(&format!("{}@b", "x".repeat(600))).is_err());
+    }
+
+    #[test]
+    fn the_bound_counts_the_domain_that_is_added() {
+        let local = |len: usize| "x".repeat(len - "@default.example".len());
+        let longest = parse(&local(MAX_ADDRESS)).unwrap();
+        assert_eq!(parse(longest.as_str()).unwrap(), longest);
+        assert!(parse(&local(MAX_ADDRESS + 1)).is_err());
     }
 
     #[test]
