@@ -2,6 +2,7 @@
 //!
 //! Pure. Not here: what is a mistake (that is `section`, `parse` and `rules`).
 
+use crate::mail::plain::escaped;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -69,13 +70,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A problem at these bytes of the text.
+/// A problem at these bytes of the text. Whatever values `says` quotes, it stays on its line.
 pub(super) fn at(file: &Path, text: &str, span: &Range<usize>, says: String) -> Problem {
     let (line, shown) = show(text, span);
     Problem {
         file: file.to_owned(),
         line: Some(line),
-        says,
+        says: escaped(&says).into_owned(),
         shown: Some(shown),
     }
 }
