@@ -206,6 +206,17 @@ fn more_than_fits_waits_for_a_slow_host(all: usize) -> (Host, Place) {
     (slow, place)
 }
 
+/// Each of so many messages, soon, and that ends the service.
+fn all_arrive_once(all: usize, slow: &Host, place: &mut Place) {
+    let begun = Instant::now();
+    place.wait_until_empty();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    let arrived = arrivals(slow);
+    assert_eq!(arrived.len(), all);
+    assert!(arrived.values().all(|n| *n == 1), "{arrived:?}");
+    place.stop();
+}
+
 #[test]
 fn what_would_only_wait_for_a_slow_host_stays_in_pickup_and_goes_when_that_begins_to_speak() {
     const ALL: usize = 1500;
@@ -214,14 +225,8 @@ fn what_would_only_wait_for_a_slow_host_stays_in_pickup_and_goes_when_that_begin
     place.wait("as many are in hand as may be", || {
         taken_and_waiting(&place).0 > 500
     });
-    let begun = Instant::now();
     assert!(place.files("Pickup", "eml").len() > ALL / 2);
-    place.wait_until_empty();
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-    let arrived = arrivals(&slow);
-    assert_eq!(arrived.len(), ALL);
-    assert!(arrived.values().all(|n| *n == 1), "{arrived:?}");
-    place.stop();
+    all_arrive_once(ALL, &slow, &mut place);
 }
 
 #[test]
@@ -232,13 +237,7 @@ fn what_was_put_off_goes_when_its_host_begins_to_speak() {
     place.wait("it leaves room for others", || {
         taken_and_waiting(&place).1 > ALL / 2
     });
-    let begun = Instant::now();
-    place.wait_until_empty();
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
-    let arrived = arrivals(&slow);
-    assert_eq!(arrived.len(), ALL);
-    assert!(arrived.values().all(|n| *n == 1), "{arrived:?}");
-    place.stop();
+    all_arrive_once(ALL, &slow, &mut place);
 }
 
 #[test]
