@@ -2,7 +2,7 @@
 //!
 //! Pure. Not here: what is a mistake (that is `section`, `parse` and `rules`).
 
-use crate::mail::plain::escaped;
+use crate::mail::plain::{cut, escaped};
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -70,13 +70,16 @@ impl fmt::Display for Problem {
     }
 }
 
+/// More characters of a message are not shown: it can quote a value of any length.
+const LONGEST: usize = 480;
+
 /// A problem at these bytes of the text. Whatever values `says` quotes, it stays on its line.
 pub(super) fn at(file: &Path, text: &str, span: &Range<usize>, says: String) -> Problem {
     let (line, shown) = show(text, span);
     Problem {
         file: file.to_owned(),
         line: Some(line),
-        says: escaped(&says).into_owned(),
+        says: cut(&escaped(&says), LONGEST).into_owned(),
         shown: Some(shown),
     }
 }
