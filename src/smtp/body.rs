@@ -33,8 +33,67 @@ pub trait Body {
     fn needs_eight_bit(&self) -> bool;
 
     /// For DATA: dot-stuffed, ends with CRLF, without the final `.`.
-    fn write_data(&self, out: &mut dyn io::Write) -> io::Result<()>;
+    fn write_data(&self, out: &mut dyn Outlet) -> io::Result<()>;
 
     /// For BDAT: not stuffed, ends with CRLF.
-    fn write_plain(&self, out: &mut dyn io::Write) -> io::Result<()>;
+    fn write_plain(&self, out: &mut dyn Outlet) -> io::Result<()>;
+}
+
+/// Where a message goes. What takes whole blocks gets them as they lie; any other writer gets their bytes.
+pub trait Outlet: io::Write {
+    /// So many bytes a block should have.
+    fn block_size(&self) -> usize {
+        128 * 1024
+    }
+
+    /// A buffer for the first block, of any length; its bytes mean nothing.
+    fn buffer(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Takes the next bytes, all of `block`, and leaves a buffer for the block after them, as [`Outlet::buffer`] does.
+    fn take(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
+        self.write_all(block)
+    }
+}
+
+impl Outlet for Vec<u8> {}
+impl Outlet for io::Sink {}
+impl<W: io::Write> Outlet for io::BufWriter<W> {}
+
+/// A short message in one piece, made where it stays. What was there before is forgotten.
+pub(super) struct Whole<'a> {
+    piece: &'a mut Vec<u8>,
+}
+
+impl<'a> Whole<'a> {
+    pub(super) fn new(piece: &'a mut Vec<u8>) -> Self {
+        piece.clear();
+        Self { piece }
+    }
+}
+
+impl io::Write for Whole<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Outlet for Whole<'_> {
+    fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(self.piece)
+    }
+
+    fn take(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
+        if self.piece.is_empty() {
+            std::mem::swap(self.piece, block);
+        } else {
+            self.piece.extend_from_slice(block);
+        }
+        Ok(())
+    }
 }

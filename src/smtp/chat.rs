@@ -70,11 +70,6 @@ impl Chat {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// Puts bytes behind it that a dialogue of their own has recorded.
-    pub fn put_raw(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
-    }
-
     /// Puts message content behind it.
     pub fn queue_content(&mut self, content: &[u8]) {
         self.dialogue.content(content.len() as u64);
@@ -112,7 +107,15 @@ impl Chat {
     /// Sends what waits, and message content right behind it.
     pub fn flush_with_content(&mut self, content: &[u8]) -> Result<(), Broken> {
         self.dialogue.content(content.len() as u64);
-        let sent = self.wire.send_both(&self.out, content, self.timeout);
+        self.flush_with(&[content])
+    }
+
+    /// Sends what waits, and right behind it these pieces, which a dialogue has recorded.
+    pub fn flush_with(&mut self, pieces: &[&[u8]]) -> Result<(), Broken> {
+        let mut all: Vec<&[u8]> = Vec::with_capacity(pieces.len() + 1);
+        all.push(&self.out);
+        all.extend_from_slice(pieces);
+        let sent = self.wire.send_all(&all, self.timeout);
         self.out.clear();
         sent.map_err(|broken| self.noted(broken))
     }

@@ -112,10 +112,10 @@ mod tests {
         fn needs_eight_bit(&self) -> bool {
             self.0
         }
-        fn write_data(&self, _: &mut dyn std::io::Write) -> std::io::Result<()> {
+        fn write_data(&self, _: &mut dyn crate::smtp::Outlet) -> std::io::Result<()> {
             Ok(())
         }
-        fn write_plain(&self, _: &mut dyn std::io::Write) -> std::io::Result<()> {
+        fn write_plain(&self, _: &mut dyn crate::smtp::Outlet) -> std::io::Result<()> {
             Ok(())
         }
     }

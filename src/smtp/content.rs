@@ -31,7 +31,7 @@ pub use stamps::{Stamps, stamps};
 
 use crate::mail::ReadAt;
 use crate::pickup::Layout;
-use crate::smtp::Body;
+use crate::smtp::{Body, Outlet};
 use blocks::{BLOCK, Count, Sink, each_block};
 use lines::{Lines, Rules};
 use std::io;
@@ -122,16 +122,16 @@ impl<'a> Content<'a> {
     }
 
     /// Dot-stuffed (RFC 5321 §4.5.2), ends with CRLF, without the final `.` line.
-    pub fn write_data(&self, out: &mut dyn io::Write) -> io::Result<()> {
+    pub fn write_data(&self, out: &mut dyn Outlet) -> io::Result<()> {
         self.write(out, true)
     }
 
     /// No stuffing, ends with CRLF: for BDAT, Drop files and DSN copies.
-    pub fn write_plain(&self, out: &mut dyn io::Write) -> io::Result<()> {
+    pub fn write_plain(&self, out: &mut dyn Outlet) -> io::Result<()> {
         self.write(out, false)
     }
 
-    fn write(&self, out: &mut dyn io::Write, stuff: bool) -> io::Result<()> {
+    fn write(&self, out: &mut dyn Outlet, stuff: bool) -> io::Result<()> {
         let expected = usize::try_from(self.size).unwrap_or(BLOCK);
         let sink = Sink::new(out, expected.saturating_add(expected / 32 + 64));
         let mut wire = Lines::new(sink, stuff);
@@ -199,11 +199,11 @@ impl Body for Content<'_> {
         Content::needs_eight_bit(self)
     }
 
-    fn write_data(&self, out: &mut dyn io::Write) -> io::Result<()> {
+    fn write_data(&self, out: &mut dyn Outlet) -> io::Result<()> {
         Content::write_data(self, out)
     }
 
-    fn write_plain(&self, out: &mut dyn io::Write) -> io::Result<()> {
+    fn write_plain(&self, out: &mut dyn Outlet) -> io::Result<()> {
         Content::write_plain(self, out)
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! Pure. Not here: what must hold (that is in the targets).
 
-use super::body::{Body, Transaction};
+use super::body::{Body, Outlet, Transaction};
 use super::commands;
 use super::offers::Offers;
 use super::reply::Decoder;
@@ -75,11 +75,11 @@ impl Body for NoBody {
         true
     }
 
-    fn write_data(&self, _: &mut dyn io::Write) -> io::Result<()> {
+    fn write_data(&self, _: &mut dyn Outlet) -> io::Result<()> {
         Ok(())
     }
 
-    fn write_plain(&self, _: &mut dyn io::Write) -> io::Result<()> {
+    fn write_plain(&self, _: &mut dyn Outlet) -> io::Result<()> {
         Ok(())
     }
 }

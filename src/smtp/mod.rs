@@ -42,7 +42,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use body::{Body, Transaction};
+pub use body::{Body, Outlet, Transaction};
 pub use connect::connect;
 pub use offers::Offers;
 pub use peer::{Peer, Refused, RefusedKind};

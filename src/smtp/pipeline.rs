@@ -182,21 +182,21 @@ impl Pipeline {
     /// Everything that waits goes on the wire.
     fn put_all(&mut self, line: &mut Line<'_>) {
         let first = self.rides.len() - self.waiting;
-        let waiting = self.rides.iter_mut().skip(first);
-        for ride in waiting.filter(|ride| ride.stage == Progress::Waiting) {
-            ride.put_commands(line.chat);
-            line.chat.put_raw(&ride.content);
-            ride.flight.content_sent = true;
+        let mut pieces: Vec<&[u8]> = Vec::with_capacity(2 * self.waiting);
+        for ride in self.rides.iter_mut().skip(first) {
+            if ride.asks() {
+                ride.flight.content_sent = true;
+                pieces.extend([ride.commands.as_slice(), ride.content.as_slice()]);
+            }
         }
         self.waiting = 0;
-        self.flush(line);
+        flush(line, &pieces, &mut self.write_failed);
     }
 
     /// DATA: its own reply is waited for; the commands of the next message go behind the end of this one.
     fn data(&mut self, line: &mut Line<'_>, ride: &mut Ride, due: &mut &'static str) -> Result<(), Stop> {
-        if ride.stage == Progress::Waiting {
-            ride.put_commands(line.chat);
-            self.flush(line);
+        if ride.asks() {
+            flush(line, &[&ride.commands], &mut self.write_failed);
         }
         ride.envelope_is_judged(line, due)?;
         *due = "the reply to DATA";
@@ -211,23 +211,24 @@ impl Pipeline {
         } else {
             b"" // an empty message ends the 354 (RFC 2920 §3.1); its reply counts for nobody
         };
+        let end = end_mark(content, *b"\r\n");
         if !content.is_empty() {
-            line.chat.queue_content(content);
+            line.chat.dialogue.content(content.len() as u64);
         }
-        if end_mark(content, *b"\r\n").len() > 3 {
-            line.chat.queue("");
+        if end.len() > 3 {
+            line.chat.dialogue.sent("");
         }
-        line.chat.queue(".");
-        if let Some(next) = self
-            .rides
-            .front_mut()
-            .filter(|next| next.stage == Progress::Waiting)
+        line.chat.dialogue.sent(".");
+        let behind = self.rides.len().saturating_sub(1);
+        let mut pieces = vec![content, end];
+        if let Some(next) = self.rides.front_mut()
+            && next.asks()
         {
             // Behind the end of a message the host is between two transactions, whatever it says of this one.
-            next.put_commands(line.chat);
-            self.waiting = self.rides.len() - 1;
+            pieces.push(&next.commands);
+            self.waiting = behind;
         }
-        self.flush(line);
+        flush(line, &pieces, &mut self.write_failed);
         *due = "the reply to the message";
         if let Some(broken) = self.write_failed.clone() {
             // Perhaps the host said why. A positive reply cannot be meant for half a message.
@@ -240,16 +241,6 @@ impl Pipeline {
         ride.flight.content_sent = ride.flight.accepted > 0;
         let reply = line.chat.last_reply()?;
         ride.flight.on_end(&reply, line.host)
-    }
-
-    /// A failure is only noted: the host may have said why, so its replies are read first.
-    fn flush(&mut self, line: &mut Line<'_>) {
-        if self.write_failed.is_none()
-            && let Err(broken) = line.chat.flush()
-        {
-            self.write_failed = Some(broken);
-            line.chat.wait_no_longer();
-        }
     }
 
     /// The connection is of no use any more, for this one and for those behind it.
@@ -291,6 +282,16 @@ impl Pipeline {
             buffer.clear();
             self.spare.push(buffer);
         }
+    }
+}
+
+/// Sends these pieces. A failure is only noted: the host may have said why, so its replies are read first.
+fn flush(line: &mut Line<'_>, pieces: &[&[u8]], failed: &mut Option<Broken>) {
+    if failed.is_none()
+        && let Err(broken) = line.chat.flush_with(pieces)
+    {
+        *failed = Some(broken);
+        line.chat.wait_no_longer();
     }
 }
 
@@ -343,11 +344,13 @@ impl Ride {
         self.stage != Progress::Over
     }
 
-    fn put_commands(&mut self, chat: &mut Chat) {
-        if self.stage == Progress::Waiting {
-            chat.put_raw(&self.commands);
+    /// Its commands go on the wire now; `false`: they have gone, or never will.
+    fn asks(&mut self) -> bool {
+        let waits = self.stage == Progress::Waiting;
+        if waits {
             self.stage = Progress::Asked;
         }
+        waits
     }
 
     fn envelope_is_judged(&mut self, line: &mut Line<'_>, due: &mut &'static str) -> Result<(), Stop> {

@@ -10,7 +10,7 @@ mod message;
 
 use std::borrow::Cow;
 
-use super::body::{Body, Transaction};
+use super::body::{Body, Transaction, Whole};
 use super::chat::Chat;
 use super::commands;
 use super::offers::Offers;
@@ -101,11 +101,11 @@ impl<'a> Manifest<'a> {
 
 /// The message for the wire in `to`: as this host takes it, dot-stuffed or not.
 pub(super) fn write_content(body: &dyn Body, offers: &Offers, to: &mut Vec<u8>) -> std::io::Result<()> {
-    to.clear();
+    let mut whole = Whole::new(to);
     if offers.chunking {
-        body.write_plain(to)
+        body.write_plain(&mut whole)
     } else {
-        body.write_data(to)
+        body.write_data(&mut whole)
     }
 }
 

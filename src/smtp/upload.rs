@@ -1,17 +1,18 @@
 //! A long message on its way: [`Body`](super::Body) writes in here, blocks go out there.
 //!
-//! As DATA in blocks, or as BDAT chunks (RFC 3030). Memory: one block; of DATA, what comes in large pieces is sent as it
-//! lies. Errors of the socket are kept aside, so that they are told apart from errors of the body's own disk. Runs on the
-//! session's thread.
+//! As DATA in blocks, or as BDAT chunks (RFC 3030). Memory: two blocks, of which one is being filled; what comes as a
+//! block is sent as it lies, when the next has come: the last one leaves with the end. Errors of the socket are kept
+//! aside, so that they are told apart from errors of the body's own disk. Runs on the session's thread.
 
 use std::io;
 
+use super::body::Outlet;
 use super::chat::Chat;
 use super::reply::Reply;
 use super::wire::Broken;
 
-/// DATA leaves in blocks of this size; half of it is worth a write of its own.
-const BLOCK: usize = 64 * 1024;
+/// DATA leaves in blocks of this size.
+const BLOCK: usize = 128 * 1024;
 /// BDAT chunks: large enough that the reply to each costs little, small enough for many sessions at once.
 const CHUNK: usize = 256 * 1024;
 
@@ -34,9 +35,10 @@ pub(super) struct Uploaded {
 /// DATA after the 354.
 pub(super) struct DataUpload<'a> {
     chat: &'a mut Chat,
+    /// What goes next.
     block: Vec<u8>,
     total: u64,
-    /// The last two bytes of the block that went last.
+    /// The last two bytes of what went last.
     tail: [u8; 2],
     pub halt: Option<Halt>,
 }
@@ -45,7 +47,7 @@ impl<'a> DataUpload<'a> {
     pub fn new(chat: &'a mut Chat) -> Self {
         Self {
             chat,
-            block: Vec::with_capacity(BLOCK),
+            block: Vec::new(),
             total: 0,
             tail: *b"\r\n",
             halt: None,
@@ -67,12 +69,12 @@ impl<'a> DataUpload<'a> {
         }
     }
 
-    fn send_block(&mut self) {
-        let mut block = std::mem::take(&mut self.block);
-        self.total += block.len() as u64;
-        self.send(&block);
-        block.clear();
-        self.block = block;
+    /// Sends what was held, and holds `next`.
+    fn hold(&mut self, next: Vec<u8>) -> Vec<u8> {
+        let held = std::mem::replace(&mut self.block, next);
+        self.total += held.len() as u64;
+        self.send(&held);
+        held
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -102,19 +104,17 @@ pub(super) fn end_mark(content: &[u8], before: [u8; 2]) -> &'static [u8] {
 impl io::Write for DataUpload<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         if buf.len() >= BLOCK / 2 {
-            if !self.block.is_empty() {
-                self.send_block();
-            }
+            self.hold(Vec::new());
             self.total += buf.len() as u64;
             self.send(buf);
             return go_on(self.halt.as_ref(), buf.len());
         }
+        if self.block.len() >= BLOCK {
+            self.hold(Vec::with_capacity(BLOCK));
+        }
         let room = BLOCK.saturating_sub(self.block.len());
         let taken = buf.get(..room).unwrap_or(buf);
         self.block.extend_from_slice(taken);
-        if self.block.len() >= BLOCK {
-            self.send_block();
-        }
         go_on(self.halt.as_ref(), taken.len())
     }
 
@@ -123,9 +123,23 @@ impl io::Write for DataUpload<'_> {
     }
 }
 
+impl Outlet for DataUpload<'_> {
+    fn block_size(&self) -> usize {
+        BLOCK
+    }
+
+    fn take(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
+        if !block.is_empty() {
+            *block = self.hold(std::mem::take(block));
+        }
+        go_on(self.halt.as_ref(), 0).map(drop)
+    }
+}
+
 /// BDAT, chunk after chunk. With PIPELINING the next one leaves before the reply to the last one is read.
 pub(super) struct ChunkUpload<'a> {
     chat: &'a mut Chat,
+    /// What goes next.
     chunk: Vec<u8>,
     unanswered: usize,
     window: usize,
@@ -136,7 +150,7 @@ impl<'a> ChunkUpload<'a> {
     pub fn new(chat: &'a mut Chat, pipelining: bool) -> Self {
         Self {
             chat,
-            chunk: Vec::with_capacity(CHUNK),
+            chunk: Vec::new(),
             unanswered: 0,
             window: if pipelining { 2 } else { 1 },
             halt: None,
@@ -145,7 +159,8 @@ impl<'a> ChunkUpload<'a> {
 
     /// Sends the last chunk. What is unread afterwards is the reply to it, unless the upload halted.
     pub fn finish(mut self) -> Uploaded {
-        self.send_chunk(" LAST");
+        let last = std::mem::take(&mut self.chunk);
+        self.send_chunk(&last, " LAST");
         let whole = self.halt.is_none();
         self.read_replies(1);
         Uploaded {
@@ -165,15 +180,24 @@ impl<'a> ChunkUpload<'a> {
         self.halt
     }
 
-    fn send_chunk(&mut self, last: &str) {
+    /// Sends what was held, and holds `next`. The last chunk is held until the end, so that it is never empty.
+    fn hold(&mut self, next: Vec<u8>) -> Vec<u8> {
+        let held = std::mem::replace(&mut self.chunk, next);
+        if !held.is_empty() {
+            self.send_chunk(&held, "");
+            self.read_replies(self.window - 1);
+        }
+        held
+    }
+
+    fn send_chunk(&mut self, chunk: &[u8], last: &str) {
         if self.halt.is_none() {
-            self.chat.queue(&format!("BDAT {}{last}", self.chunk.len()));
+            self.chat.queue(&format!("BDAT {}{last}", chunk.len()));
             self.unanswered += 1;
-            if let Err(broken) = self.chat.flush_with_content(&self.chunk) {
+            if let Err(broken) = self.chat.flush_with_content(chunk) {
                 self.halt = Some(Halt::Broken(broken));
             }
         }
-        self.chunk.clear();
     }
 
     /// Reads replies until at most `left` are due.
@@ -191,10 +215,8 @@ impl<'a> ChunkUpload<'a> {
 
 impl io::Write for ChunkUpload<'_> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        // Sent only when more follows, so that the last chunk is never empty.
         if self.chunk.len() >= CHUNK {
-            self.send_chunk("");
-            self.read_replies(self.window - 1);
+            self.hold(Vec::with_capacity(CHUNK));
         }
         let room = CHUNK.saturating_sub(self.chunk.len());
         let taken = buf.get(..room).unwrap_or(buf);
@@ -204,6 +226,19 @@ impl io::Write for ChunkUpload<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Outlet for ChunkUpload<'_> {
+    fn block_size(&self) -> usize {
+        CHUNK
+    }
+
+    fn take(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
+        if !block.is_empty() {
+            *block = self.hold(std::mem::take(block));
+        }
+        go_on(self.halt.as_ref(), 0).map(drop)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Bytes in and out in large blocks: one read per block of the source, few writes per message.
 
 use crate::mail::ReadAt;
+use crate::smtp::body::Outlet;
 use std::io;
 use std::ops::Range;
 
-/// How much is read or written at once.
+/// How much is read at once.
 pub(super) const BLOCK: usize = 128 * 1024;
 
 /// Hands the bytes of `range` on, block by block. A source that ends early is an error, never a shorter message.
@@ -90,17 +91,23 @@ impl ReadAt for Joined<'_> {
 
 /// Gathers short runs, so that a socket sees few writes. Not flushed on drop: after an error nothing more is sent.
 pub(super) struct Sink<'o> {
-    out: &'o mut dyn io::Write,
+    out: &'o mut dyn Outlet,
+    /// Always of that size.
     block: Vec<u8>,
+    size: usize,
     /// So much of it is written.
     held: usize,
 }
 
 impl<'o> Sink<'o> {
-    pub(super) fn new(out: &'o mut dyn io::Write, expected: usize) -> Self {
+    pub(super) fn new(out: &'o mut dyn Outlet, expected: usize) -> Self {
+        let size = expected.min(out.block_size());
+        let mut block = out.buffer();
+        block.resize(size, 0);
         Self {
             out,
-            block: vec![0; expected.min(BLOCK)],
+            block,
+            size,
             held: 0,
         }
     }
@@ -117,7 +124,8 @@ impl<'o> Sink<'o> {
 
     /// Writes what is held; must be called last.
     pub(super) fn finish(mut self) -> io::Result<()> {
-        self.empty()
+        self.block.truncate(self.held);
+        self.out.take(&mut self.block)
     }
 
     /// A run as long as that goes out as it lies.
@@ -135,8 +143,11 @@ impl<'o> Sink<'o> {
     }
 
     fn empty(&mut self) -> io::Result<()> {
-        let held = std::mem::take(&mut self.held);
-        self.out.write_all(self.block.get(..held).unwrap_or_default())
+        self.block.truncate(self.held);
+        self.held = 0;
+        let taken = self.out.take(&mut self.block);
+        self.block.resize(self.size, 0);
+        taken
     }
 }
 
@@ -171,6 +182,8 @@ pub(super) struct Count {
     pub(super) bytes: u64,
     pub(super) eight_bit: bool,
 }
+
+impl Outlet for Count {}
 
 impl io::Write for Count {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

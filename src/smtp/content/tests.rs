@@ -265,6 +265,7 @@ fn a_source_that_has_become_shorter_is_an_error() {
 #[test]
 fn a_small_message_is_one_write() {
     struct Writes(usize);
+    impl crate::smtp::Outlet for Writes {}
     impl io::Write for Writes {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0 += 1;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::super::{Body, Peer, Refused, Session, TlsContext, Transaction, connect};
+use super::super::{Body, Outlet, Peer, Refused, Session, TlsContext, Transaction, connect};
 use crate::config::TlsMode;
 use crate::mail::{Address, Outcome, Recipient};
 use crate::stop::Stop;
@@ -253,7 +253,7 @@ pub fn text(text: &str) -> Text {
 
 impl Text {
     /// In pieces, so that blocks do not fit writes.
-    fn write(&self, bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    fn write(&self, bytes: &[u8], out: &mut dyn Outlet) -> io::Result<()> {
         let end = self.fails_after.unwrap_or(bytes.len()).min(bytes.len());
         for piece in bytes[..end].chunks(7001) {
             out.write_all(piece)?;
@@ -272,7 +272,7 @@ impl Body for Text {
     fn needs_eight_bit(&self) -> bool {
         self.eight_bit
     }
-    fn write_data(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn write_data(&self, out: &mut dyn Outlet) -> io::Result<()> {
         let mut stuffed = Vec::new();
         for line in self.bytes.split_inclusive(|b| *b == b'\n') {
             if line.starts_with(b".") {
@@ -282,7 +282,7 @@ impl Body for Text {
         }
         self.write(&stuffed, out)
     }
-    fn write_plain(&self, out: &mut dyn Write) -> io::Result<()> {
+    fn write_plain(&self, out: &mut dyn Outlet) -> io::Result<()> {
         self.write(&self.bytes, out)
     }
 }
