@@ -246,6 +246,14 @@ impl ReadAt for Source {
             Self::File(_, len) => *len,
         }
     }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Memory(bytes) => Some(bytes),
+            Self::Transcoded(bytes) => Some(bytes),
+            Self::File(..) => None,
+        }
+    }
 }
 
 /// What a job is made from.

@@ -10,6 +10,11 @@ pub trait ReadAt: Send + Sync {
     /// All bytes there are.
     fn len(&self) -> u64;
 
+    /// All of them, where they lie in memory.
+    fn bytes(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -32,6 +37,10 @@ impl ReadAt for [u8] {
     fn len(&self) -> u64 {
         <[u8]>::len(self) as u64
     }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        Some(self)
+    }
 }
 
 impl ReadAt for Vec<u8> {
@@ -41,6 +50,10 @@ impl ReadAt for Vec<u8> {
 
     fn len(&self) -> u64 {
         Vec::len(self) as u64
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        Some(self)
     }
 }
 
@@ -52,6 +65,10 @@ impl ReadAt for &[u8] {
     fn len(&self) -> u64 {
         <[u8]>::len(self) as u64
     }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        Some(self)
+    }
 }
 
 impl ReadAt for std::sync::Arc<[u8]> {
@@ -61,5 +78,9 @@ impl ReadAt for std::sync::Arc<[u8]> {
 
     fn len(&self) -> u64 {
         <[u8]>::len(self) as u64
+    }
+
+    fn bytes(&self) -> Option<&[u8]> {
+        Some(self)
     }
 }

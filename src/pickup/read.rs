@@ -15,6 +15,7 @@ use crate::mail::ReadAt;
 use crate::mail::header::{self, ScanError};
 use crate::mail::leading::{self, SaidDots};
 use crate::mail::remarks::Remarks;
+use std::borrow::Cow;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -103,7 +104,7 @@ pub fn read(source: &dyn ReadAt, rules: &ReadRules) -> io::Result<Reading> {
 /// Reads text whose first block is `first`.
 fn read_text(
     source: &dyn ReadAt,
-    first: Vec<u8>,
+    first: Cow<'_, [u8]>,
     encoding: Encoding,
     rules: &ReadRules,
 ) -> io::Result<Reading> {
@@ -158,7 +159,7 @@ fn is_last_line(head: &[u8], malformed: &Malformed) -> bool {
 }
 
 /// One pass over what follows the header block.
-fn read_body(source: &dyn ReadAt, head: &Head, closing: Option<Closing>) -> io::Result<BodyFacts> {
+fn read_body(source: &dyn ReadAt, head: &Head<'_>, closing: Option<Closing>) -> io::Result<BodyFacts> {
     let mut scan = BodyScan::new(head.body_start as u64, closing);
     scan.feed(head.bytes.get(head.body_start..).unwrap_or_default());
     let (mut at, end) = (head.bytes.len() as u64, source.len());
@@ -187,7 +188,7 @@ struct Header {
 }
 
 impl Header {
-    fn read(head: &Head, start: usize, rules: &ReadRules) -> Result<Self, Malformed> {
+    fn read(head: &Head<'_>, start: usize, rules: &ReadRules) -> Result<Self, Malformed> {
         let whole = head.bytes.get(start..head.header_end).unwrap_or_default();
         if has_only_bare_cr(whole) {
             return Err(malformed::bare_cr(whole));
@@ -230,7 +231,7 @@ impl Header {
 
     fn submission(
         mut self,
-        head: &Head,
+        head: &Head<'_>,
         body: BodyFacts,
         encoding: Encoding,
         rules: &ReadRules,

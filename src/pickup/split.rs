@@ -2,6 +2,7 @@
 
 use super::text::read_some;
 use crate::mail::ReadAt;
+use std::borrow::Cow;
 use std::io;
 
 /// The header block, leading block included, may have this many bytes: it is held in memory.
@@ -11,9 +12,9 @@ pub(super) const BLOCK: usize = 64 * 1024;
 
 /// The beginning of a file, up to the end of its header block or beyond.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct Head<'s> {
     /// The file's bytes from offset 0 on.
-    pub bytes: Vec<u8>,
+    pub bytes: Cow<'s, [u8]>,
     /// Where the header block ends: before the empty line, or at the end of the file.
     pub header_end: usize,
     /// Where the body begins: after the empty line.
@@ -22,16 +23,23 @@ pub(super) struct Head {
     pub ended: bool,
 }
 
-/// The first block of a file.
-pub(super) fn first_block(source: &dyn ReadAt) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// The first block of a file; of one in memory, all of it.
+pub(super) fn first_block(source: &dyn ReadAt) -> io::Result<Cow<'_, [u8]>> {
+    if let Some(bytes) = source.bytes() {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let mut bytes = Cow::Owned(Vec::new());
     grow(source, &mut bytes)?;
     Ok(bytes)
 }
 
 /// Goes on reading after `bytes`, the beginning of the file, until the empty line; text begins at `start`. `None`
 /// when there is more than [`MAX_HEADER`] before it.
-pub(super) fn head(source: &dyn ReadAt, mut bytes: Vec<u8>, start: usize) -> io::Result<Option<Head>> {
+pub(super) fn head<'s>(
+    source: &dyn ReadAt,
+    mut bytes: Cow<'s, [u8]>,
+    start: usize,
+) -> io::Result<Option<Head<'s>>> {
     let mut line_start = start.min(bytes.len());
     loop {
         if let Some((header_end, body_start)) = find_empty_line(&bytes, &mut line_start) {
@@ -70,9 +78,13 @@ fn find_empty_line(bytes: &[u8], line_start: &mut usize) -> Option<(usize, usize
 }
 
 /// Appends one more block; `false` at the end of the file.
-fn grow(source: &dyn ReadAt, bytes: &mut Vec<u8>) -> io::Result<bool> {
+fn grow(source: &dyn ReadAt, bytes: &mut Cow<'_, [u8]>) -> io::Result<bool> {
     let at = bytes.len();
     let rest = source.len().saturating_sub(at as u64);
+    if rest == 0 {
+        return Ok(false);
+    }
+    let bytes = bytes.to_mut();
     let want = usize::try_from(rest).unwrap_or(BLOCK).min(BLOCK);
     bytes.resize(at + want, 0);
     let mut filled = at;
@@ -90,13 +102,31 @@ fn grow(source: &dyn ReadAt, bytes: &mut Vec<u8>) -> io::Result<bool> {
 mod tests {
     use super::*;
 
+    /// Read as from a disk.
+    struct Blocks<'a>(&'a [u8]);
+
+    impl ReadAt for Blocks<'_> {
+        fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+            self.0.read_at(buf, offset)
+        }
+
+        fn len(&self) -> u64 {
+            ReadAt::len(self.0)
+        }
+    }
+
     fn split(text: &[u8]) -> (Vec<u8>, Vec<u8>, bool) {
-        let head = head(&text, first_block(&text).unwrap(), 0).unwrap().unwrap();
-        (
-            head.bytes[..head.header_end].to_vec(),
-            head.bytes[head.body_start..].to_vec(),
-            head.ended,
-        )
+        let parts = |source: &dyn ReadAt| {
+            let head = head(source, first_block(source).unwrap(), 0).unwrap().unwrap();
+            (
+                head.bytes[..head.header_end].to_vec(),
+                text[head.body_start..].to_vec(),
+                head.ended,
+            )
+        };
+        let of_blocks = parts(&Blocks(text));
+        assert_eq!(of_blocks, parts(&text));
+        of_blocks
     }
 
     #[test]
@@ -134,6 +164,8 @@ mod tests {
     #[test]
     fn a_header_without_end_is_given_up() {
         let text = b"A: b\n".repeat(MAX_HEADER / 5 + BLOCK);
-        assert!(head(&text, first_block(&text).unwrap(), 0).unwrap().is_none());
+        for source in [&Blocks(&text) as &dyn ReadAt, &text] {
+            assert!(head(source, first_block(source).unwrap(), 0).unwrap().is_none());
+        }
     }
 }

@@ -64,17 +64,20 @@ impl<W: io::Write> Outlet for io::BufWriter<W> {}
 /// A short message in one piece, made where it stays. What was there before is forgotten.
 pub(super) struct Whole<'a> {
     piece: &'a mut Vec<u8>,
+    begun: bool,
 }
 
 impl<'a> Whole<'a> {
     pub(super) fn new(piece: &'a mut Vec<u8>) -> Self {
-        piece.clear();
-        Self { piece }
+        Self { piece, begun: false }
     }
 }
 
 impl io::Write for Whole<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.piece.clear();
+        }
         self.piece.write(bytes)
     }
 
@@ -89,10 +92,10 @@ impl Outlet for Whole<'_> {
     }
 
     fn take(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
-        if self.piece.is_empty() {
-            std::mem::swap(self.piece, block);
-        } else {
+        if std::mem::replace(&mut self.begun, true) {
             self.piece.extend_from_slice(block);
+        } else {
+            std::mem::swap(self.piece, block);
         }
         Ok(())
     }

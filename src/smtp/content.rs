@@ -32,7 +32,7 @@ pub use stamps::{Stamps, stamps};
 use crate::mail::ReadAt;
 use crate::pickup::Layout;
 use crate::smtp::{Body, Outlet};
-use blocks::{BLOCK, Count, Sink, each_block};
+use blocks::{BLOCK, Count, Room, Sink, each_block};
 use lines::{Lines, Rules};
 use std::io;
 use std::ops::Range;
@@ -148,21 +148,17 @@ impl<'a> Content<'a> {
         for stamp in self.stamps.all() {
             wire.text(stamp.as_bytes())?;
         }
-        let mut block = self.block();
+        let mut room = Room::default();
         wire.rules = Rules::HEADER;
         for range in self.header_ranges() {
-            each_block(self.source, range, &mut block, |bytes| wire.text(bytes))?;
+            each_block(self.source, range, &mut room, |bytes| wire.text(bytes))?;
         }
         wire.end_line()?;
         wire.text(b"\r\n")?;
         wire.rules = self.body_rules();
-        each_block(self.source, self.layout.body.clone(), &mut block, |bytes| {
+        each_block(self.source, self.layout.body.clone(), &mut room, |bytes| {
             wire.long_text(bytes)
         })
-    }
-
-    fn block(&self) -> Vec<u8> {
-        vec![0; usize::try_from(self.source.len()).map_or(BLOCK, |len| len.clamp(1, BLOCK))]
     }
 
     fn body_rules(&self) -> Rules {

@@ -26,6 +26,7 @@ pub(super) const WHOLE: u64 = 64 * 1024;
 /// Buffers that live as long as the session.
 #[derive(Default)]
 pub(super) struct Buffers {
+    /// The message when it is short; a block of it when it is long.
     content: Vec<u8>,
     line: String,
 }

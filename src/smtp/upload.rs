@@ -35,6 +35,7 @@ pub(super) struct Uploaded {
 /// DATA after the 354.
 pub(super) struct DataUpload<'a> {
     chat: &'a mut Chat,
+    spare: &'a mut Vec<u8>,
     /// What goes next.
     block: Vec<u8>,
     total: u64,
@@ -44,9 +45,11 @@ pub(super) struct DataUpload<'a> {
 }
 
 impl<'a> DataUpload<'a> {
-    pub fn new(chat: &'a mut Chat) -> Self {
+    /// `spare` is what it may use as a buffer, and gives back at its end.
+    pub fn new(chat: &'a mut Chat, spare: &'a mut Vec<u8>) -> Self {
         Self {
             chat,
+            spare,
             block: Vec::new(),
             total: 0,
             tail: *b"\r\n",
@@ -61,6 +64,7 @@ impl<'a> DataUpload<'a> {
         self.block.extend_from_slice(end);
         let last = std::mem::take(&mut self.block);
         self.send(&last);
+        *self.spare = last;
         self.chat.dialogue.content(self.total);
         self.chat.dialogue.sent(".");
         Uploaded {
@@ -128,6 +132,10 @@ impl Outlet for DataUpload<'_> {
         BLOCK
     }
 
+    fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(self.spare)
+    }
+
     fn take(&mut self, block: &mut Vec<u8>) -> io::Result<()> {
         if !block.is_empty() {
             *block = self.hold(std::mem::take(block));
@@ -139,6 +147,7 @@ impl Outlet for DataUpload<'_> {
 /// BDAT, chunk after chunk. With PIPELINING the next one leaves before the reply to the last one is read.
 pub(super) struct ChunkUpload<'a> {
     chat: &'a mut Chat,
+    spare: &'a mut Vec<u8>,
     /// What goes next.
     chunk: Vec<u8>,
     unanswered: usize,
@@ -147,9 +156,11 @@ pub(super) struct ChunkUpload<'a> {
 }
 
 impl<'a> ChunkUpload<'a> {
-    pub fn new(chat: &'a mut Chat, pipelining: bool) -> Self {
+    /// As [`DataUpload::new`].
+    pub fn new(chat: &'a mut Chat, pipelining: bool, spare: &'a mut Vec<u8>) -> Self {
         Self {
             chat,
+            spare,
             chunk: Vec::new(),
             unanswered: 0,
             window: if pipelining { 2 } else { 1 },
@@ -161,6 +172,7 @@ impl<'a> ChunkUpload<'a> {
     pub fn finish(mut self) -> Uploaded {
         let last = std::mem::take(&mut self.chunk);
         self.send_chunk(&last, " LAST");
+        *self.spare = last;
         let whole = self.halt.is_none();
         self.read_replies(1);
         Uploaded {
@@ -232,6 +244,10 @@ impl io::Write for ChunkUpload<'_> {
 impl Outlet for ChunkUpload<'_> {
     fn block_size(&self) -> usize {
         CHUNK
+    }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        std::mem::take(self.spare)
     }
 
     fn take(&mut self, block: &mut Vec<u8>) -> io::Result<()> {

@@ -2,22 +2,57 @@
 
 use crate::mail::ReadAt;
 use crate::smtp::body::Outlet;
+use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 
 /// How much is read at once.
 pub(super) const BLOCK: usize = 128 * 1024;
 
-/// Hands the bytes of `range` on, block by block. A source that ends early is an error, never a shorter message.
+thread_local! {
+    /// The room that nobody uses now.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Room for a block that is read: lent by the thread when it is first needed.
+#[derive(Default)]
+pub(super) struct Room(Vec<u8>);
+
+impl Room {
+    fn block(&mut self) -> &mut [u8] {
+        if self.0.is_empty() {
+            self.0 = SPARE.take();
+            self.0.resize(BLOCK, 0);
+        }
+        &mut self.0
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            // A thread that is ending has no use for it.
+            let _ = SPARE.try_with(|spare| spare.set(std::mem::take(&mut self.0)));
+        }
+    }
+}
+
+/// Hands the bytes of `range` on: all at once when they lie in memory, else block by block. A source that ends early is
+/// an error, never a shorter message.
 pub(super) fn each_block(
     source: &dyn ReadAt,
     range: Range<u64>,
-    block: &mut [u8],
+    room: &mut Room,
     mut to: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
+    if let Some(bytes) = source.bytes() {
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let wanted = bytes.get(place(range.start)..place(range.end));
+        return to(wanted.ok_or_else(|| ends_early(source.len()))?);
+    }
     let mut at = range.start;
     while at < range.end {
-        let bytes = fill(source, at..range.end, block)?;
+        let bytes = fill(source, at..range.end, room.block())?;
         to(bytes)?;
         at += bytes.len() as u64;
     }

@@ -14,7 +14,7 @@ use super::encode::{Base64, Encoder, QuotedPrintable, Refold, Scrub, SoftBreaks}
 use super::fields::{Change, Fields, Limits};
 use super::lines::{Lines, Rules};
 use super::walk::{How, Piece, walk};
-use super::{Content, each_block};
+use super::{Content, Room, each_block};
 use std::io::{self, Write};
 use std::ops::Range;
 
@@ -23,7 +23,7 @@ pub(super) fn write<W: Write>(content: &Content<'_>, wire: &mut Lines<W>) -> io:
     let mut writer = Writer {
         content,
         wire,
-        block: content.block(),
+        room: Room::default(),
     };
     walk(content, &mut |piece| match piece {
         Piece::Header(change) => writer.header(change),
@@ -40,7 +40,7 @@ pub(super) fn write<W: Write>(content: &Content<'_>, wire: &mut Lines<W>) -> io:
 struct Writer<'w, 'a, W> {
     content: &'w Content<'a>,
     wire: &'w mut Lines<W>,
-    block: Vec<u8>,
+    room: Room,
 }
 
 impl<W: Write> Writer<'_, '_, W> {
@@ -53,7 +53,7 @@ impl<W: Write> Writer<'_, '_, W> {
         }
         lines.rules = Rules::HEADER;
         for range in content.header_ranges() {
-            each_block(content.source, range, &mut self.block, |bytes| lines.text(bytes))?;
+            each_block(content.source, range, &mut self.room, |bytes| lines.text(bytes))?;
         }
         lines.end_line()?;
         lines.into_inner().finish()?;
@@ -64,7 +64,7 @@ impl<W: Write> Writer<'_, '_, W> {
         let limits = self.limits();
         let mut lines = Lines::new(Fields::new(&mut *self.wire, limits, change), false);
         lines.rules = self.content.body_rules();
-        each_block(self.content.source, fields, &mut self.block, |bytes| {
+        each_block(self.content.source, fields, &mut self.room, |bytes| {
             lines.text(bytes)
         })?;
         lines.end_line()?;
@@ -74,7 +74,7 @@ impl<W: Write> Writer<'_, '_, W> {
 
     fn keep(&mut self, range: Range<u64>) -> io::Result<()> {
         self.wire.rules = self.content.body_rules();
-        each_block(self.content.source, range, &mut self.block, |bytes| {
+        each_block(self.content.source, range, &mut self.room, |bytes| {
             self.wire.text(bytes)
         })?;
         self.wire.settle()?;
@@ -101,7 +101,7 @@ impl<W: Write> Writer<'_, '_, W> {
         let rules = self.content.body_rules();
         let mut lines = Lines::new(encoder(&mut *self.wire), false);
         lines.rules = rules;
-        each_block(self.content.source, range, &mut self.block, |bytes| {
+        each_block(self.content.source, range, &mut self.room, |bytes| {
             lines.text(bytes)
         })?;
         lines.settle()?;

@@ -347,10 +347,10 @@ impl Head {
 
 /// Whether the bytes are UTF-8, read in blocks.
 fn is_utf8(source: &dyn ReadAt, range: Range<u64>) -> io::Result<bool> {
-    let mut block = vec![0; super::BLOCK];
+    let mut room = super::Room::default();
     let mut held: Vec<u8> = Vec::new();
     let mut valid = true;
-    super::each_block(source, range, &mut block, |bytes| {
+    super::each_block(source, range, &mut room, |bytes| {
         held.extend_from_slice(bytes);
         let good = match std::str::from_utf8(&held) {
             Ok(_) => held.len(),

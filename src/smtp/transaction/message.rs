@@ -34,7 +34,7 @@ impl Exchange<'_> {
         }
         self.tell_if_partial();
         self.waiting_for = "the reply to BDAT";
-        let mut upload = ChunkUpload::new(self.chat, self.offers.pipelining);
+        let mut upload = ChunkUpload::new(self.chat, self.offers.pipelining, &mut self.buffers.content);
         let written = self.body.write_plain(&mut upload);
         let uploaded = match written {
             Err(error) if upload.halt.is_none() => return Err(Stop::Disk(error)),
@@ -66,7 +66,7 @@ impl Exchange<'_> {
         }
         self.tell_if_partial();
         if !self.is_short() {
-            let mut upload = DataUpload::new(self.chat);
+            let mut upload = DataUpload::new(self.chat, &mut self.buffers.content);
             let written = self.body.write_data(&mut upload);
             let uploaded = match written {
                 Err(error) if upload.halt.is_none() => return Err(Stop::Disk(error)),
