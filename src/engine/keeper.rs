@@ -129,7 +129,8 @@ impl Keeper<'_> {
         };
         debug!(waiting = listing.waiting.len(), "Queue was listed");
         let unknown = self.compare(std::mem::take(&mut listing.waiting));
-        let effort = since.end();
+        let mut effort = since.end();
+        effort.work += listing.work;
         let finished = takeover::finish_half_claims(self.shared, half_claims, &dead, &mut self.failed);
         let taken = takeover::take_over(self.shared, &listing, &dead, &finished.stuck, &self.pool);
         self.shared.condemn(&trial::guilty(self.shared, &taken));
@@ -195,7 +196,7 @@ impl Keeper<'_> {
         let folders = self.shared.spool.folders();
         // At the first nothing is known, and nothing can have been alone for long.
         let is_known = |ulid| !self.scanned || self.waiting.contains_key(&ulid);
-        let listing = Listing::of(&folders.queue, is_known)?;
+        let listing = self.pool.install(|| Listing::of(&folders.queue, is_known))?;
         // On one volume a claim is one step; but this tree may have been copied from where it was not.
         let half_claims = if self.cut_short || takeover::are_apart(&folders.pickup, &folders.queue) {
             self.shared.spool.claims_are_possible()?;

@@ -9,6 +9,7 @@ use crate::mailroot::evidence::strange;
 use crate::mailroot::hanging;
 use crate::mailroot::spool::mtime_nanos;
 use crate::mailroot::{DiskError, NodeName, QueueName};
+use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
@@ -107,6 +108,8 @@ pub struct Listing {
     pub remains: HashMap<Ulid, u32>,
     /// TMP files and who was writing them.
     pub temporary: Vec<(PathBuf, NodeName)>,
+    /// What it has cost, on all processors together.
+    pub work: Duration,
 }
 
 /// A claim across volumes that is between its two steps: `Pickup/.ID@NODE.EML`.
@@ -118,6 +121,9 @@ pub struct HalfClaim {
     /// Who made the first step.
     pub node: NodeName,
 }
+
+/// So many times are asked for by one thread in one go.
+const AT_ONCE: usize = 256;
 
 /// Of so many nodes at a time, and so many …
 const MOST_NODES: usize = 64;
@@ -157,24 +163,39 @@ impl HalfClaim {
 
 impl Listing {
     /// Lists `queue`. What does not bear a name of ours is passed over. Of whom `is_known` says that it waits nothing
-    /// else is noted.
+    /// else is noted. The times of many are asked for by many threads, those of the rayon pool that this is called in.
     pub fn of(queue: &Path, is_known: impl Fn(Ulid) -> bool) -> Result<Self, DiskError> {
+        let since = Effort::begin();
         let mut listing = Self::default();
+        let mut waiting = Vec::new();
         for entry in hanging::read_dir(queue).map_err(DiskError::when("list", queue))? {
             let entry = entry.map_err(DiskError::when("list", queue))?;
             let Some(name) = QueueName::parse(&entry.file_name()) else {
                 continue;
             };
-            if let QueueName::Waiting(id) = name
-                && let Ok(meta) = hanging::metadata(&entry)
-            {
-                listing.waiting.push(Seen {
-                    ulid: id.ulid,
-                    file_time: nanos(mtime_nanos(&meta)),
-                    life: id.life,
-                });
+            if let QueueName::Waiting(id) = name {
+                waiting.push(id);
             }
             listing.sort_in(name, &entry, &is_known);
+        }
+        let look = |id: &MessageId| {
+            let meta = hanging::metadata(&queue.join(format!("{id}.EML"))).ok()?;
+            Some(Seen {
+                ulid: id.ulid,
+                file_time: nanos(mtime_nanos(&meta)),
+                life: id.life,
+            })
+        };
+        listing.work = since.end().work;
+        let look_at_some = |some: &[MessageId]| {
+            let since = Effort::begin();
+            let seen: Vec<Seen> = some.iter().filter_map(look).collect();
+            (seen, since.end().work)
+        };
+        let looks: Vec<(Vec<Seen>, Duration)> = waiting.par_chunks(AT_ONCE).map(look_at_some).collect();
+        for (seen, work) in looks {
+            listing.waiting.extend(seen);
+            listing.work += work;
         }
         Ok(listing)
     }

@@ -6,7 +6,7 @@
 use super::locks;
 use super::probe::kind::number;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -52,6 +52,9 @@ pub enum Looked {
     /// Not readable.
     Unreadable(io::Error),
 }
+
+/// Records are smaller.
+const READ_AT_ONCE: usize = 1024;
 
 /// A link is not followed, a FIFO or a device is not waited for.
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -118,6 +121,14 @@ fn open_unseen(path: &Path) -> io::Result<File> {
         }
     }
     open(FLAGS)
+}
+
+/// All of a file of ours, by the same rule.
+pub(super) fn read_unseen(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open_unseen(path)?;
+    let mut bytes = Vec::with_capacity(READ_AT_ONCE);
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The facts of a regular file with one name and something in it; it is not opened. `None`: it is none, or the

@@ -100,10 +100,10 @@ impl Iterator for Entries {
     }
 }
 
-/// The facts of an entry.
-pub fn metadata(entry: &DirEntry) -> io::Result<Metadata> {
-    let _asking = asking("look at", &entry.path());
-    entry.metadata()
+/// The facts of what bears that name; a link is not followed.
+pub fn metadata(path: &Path) -> io::Result<Metadata> {
+    let _asking = asking("look at", path);
+    path.symlink_metadata()
 }
 
 fn new_slot() -> Arc<Slot> {

@@ -4,6 +4,7 @@
 //! Not here: when a step is due, and in which order steps follow each other (engine).
 
 use super::error::{DiskError, Result};
+use super::evidence::read_unseen;
 use super::gather::Gatherings;
 use super::hanging::asking;
 use super::names::{NodeName, QueueName, taken_in};
@@ -268,8 +269,8 @@ impl Spool {
             let path = self.in_queue(&QueueName::Env(MessageId { life, ..id }));
             let _asking = asking("read", &path);
             // Some storage shows nothing for a moment while a file is being replaced: who finds none looks again.
-            let found = match std::fs::read(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::read(&path),
+            let found = match read_unseen(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => read_unseen(&path),
                 found => found,
             };
             match found {
