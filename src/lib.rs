@@ -25,7 +25,8 @@
 //! | 3 | [`engine`] | the order of things; its head is the thread map |
 //! | 4 | [`cli`] | the verbs |
 //!
-//! Beside the building: [`config`], [`clock`], [`log`], [`stop`] for all floors, and [`practice`], an SMTP host for the
+//! Beside the building: [`config`], [`clock`], [`log`], [`stop`], [`timed`] for all floors; [`plugins`], which touch the tree
+//! only; and [`practice`], an SMTP host for the
 //! demo and the tests. A module names only lower floors; `tests/tidy.rs` holds that as a test.
 //! `ARCHITECTURE.md` tells the same for people, with the state table and what is on the disk after a power cut.
 
@@ -40,12 +41,14 @@ pub mod log;
 pub mod mail;
 pub mod mailroot;
 pub mod pickup;
+pub mod plugins;
 pub mod practice;
 pub mod queue;
 pub mod report;
 pub mod route;
 pub mod smtp;
 pub mod stop;
+pub mod timed;
 
 /// What must hold for any input: the bodies of the fuzzing targets (`scripts/fuzz`), run here over their seeds.
 #[cfg(test)]

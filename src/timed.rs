@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The socket and its deadline.
 #[derive(Debug)]
-pub(super) struct Timed {
+pub struct Timed {
     tcp: TcpStream,
     deadline: Instant,
     /// The timeouts that the socket has now, so that the usual exchange costs no extra system call.
@@ -30,6 +30,7 @@ pub(super) struct Timed {
 }
 
 impl Timed {
+    /// Without a deadline yet: [`Timed::within`] comes first.
     pub fn new(tcp: TcpStream) -> Self {
         Self {
             tcp,

@@ -3,6 +3,7 @@
 from .big import Big
 from .drop import Drop
 from .far import FarHost
+from .inbound import Inbound
 from .latency import Latency
 from .many import ManyRecipients
 from .million import PickupMillion, QueueMillion
@@ -17,6 +18,7 @@ ALL = [
     Drop(),
     FarHost(),
     Latency(),
+    Inbound(),
     QueueMillion(),
     PickupMillion(),
     ManyRecipients(),

@@ -24,6 +24,11 @@ impl Parts for Joined {
         service::run(start)
     }
 
+    #[cfg(feature = "listener")]
+    fn listen(&self, start: Start) -> Exit {
+        service::listen(start)
+    }
+
     fn drain(&self, start: Start) -> Exit {
         service::drain(start)
     }

@@ -13,6 +13,10 @@ mod page;
 mod place;
 mod run;
 mod service;
+#[cfg(feature = "listener")]
+mod sessions;
+#[cfg(feature = "listener")]
+mod user;
 
 pub use exit::Exit;
 pub use joined::Joined;
@@ -35,6 +39,9 @@ use std::process::ExitCode;
 pub trait Parts {
     /// The service, until a signal ends it.
     fn run(&self, start: Start) -> Exit;
+    /// The listeners alone, until a signal ends them.
+    #[cfg(feature = "listener")]
+    fn listen(&self, start: Start) -> Exit;
     /// Everything that is due, once. [`Exit::Ok`], [`Exit::Waiting`] or [`Exit::BadData`].
     fn drain(&self, start: Start) -> Exit;
     /// The main job shown in a folder, or in a temporary one.
@@ -88,6 +95,25 @@ pub fn dispatch(
     match arguments.verb {
         Verb::Run { dir } => run::run(place(dir), parts, err),
         Verb::Drain { dir } => drain::drain(place(dir), parts, err),
+        #[cfg(feature = "listener")]
+        Verb::Listen { dir } => run::listen(place(dir), parts, err),
+        #[cfg(feature = "listener")]
+        Verb::Sessions { task, dir } => {
+            let (wish, dir) = match task {
+                None => (sessions::Wish::List, dir),
+                Some(SessionTask::End { id, all: _, dir }) => (sessions::Wish::End(id), dir),
+            };
+            sessions::sessions(&place(dir), &wish, out, err)
+        }
+        #[cfg(feature = "listener")]
+        Verb::Pause { dir } => sessions::sessions(&place(dir), &sessions::Wish::Pause, out, err),
+        #[cfg(feature = "listener")]
+        Verb::Resume { dir } => sessions::sessions(&place(dir), &sessions::Wish::Resume, out, err),
+        #[cfg(feature = "listener")]
+        Verb::User { task } => {
+            let (task, dir) = task.split();
+            user::user(&place(dir), &task, &mut io::stdin().lock(), out, err)
+        }
         Verb::Init { dir } => init::init(&place(dir), out, err),
         Verb::Demo { dir } => parts.demo(dir, out, err),
         Verb::Check {
@@ -204,6 +230,62 @@ Exit codes: 0 nothing is left, 65 something went to Badmail in this run, 66 ther
         dir: Option<PathBuf>,
     },
 
+    /// Take mail by SMTP, without delivering it: for a process of its own beside `run`
+    #[cfg(feature = "listener")]
+    #[command(after_help = "\
+Opens the ports of all [listener] entries with `enabled = true` and puts what comes into Pickup; `mailroot run` does the \
+same beside its own work. 250 is said when the message is on the disk.
+
+Signals: as for `run`. SIGHUP puts other rules in force; addresses and ports stay.
+
+Exit codes: 0 stopped by a signal, 69 a port cannot be opened, 73 the tree cannot be made, 78 the settings are wrong, or \
+no listener is enabled.")]
+    Listen {
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        dir: Option<PathBuf>,
+    },
+
+    /// Show who is at the listeners, or end a session
+    #[cfg(feature = "listener")]
+    #[command(args_conflicts_with_subcommands = true)]
+    #[command(after_help = "\
+One line for each session: its ID, since when, who, what it did last, how many messages it sent. What is shown is a \
+second or two old; it stands in Status/listener/.
+
+Exit codes: 0 done, 66 there is no such session or no mailroot.")]
+    Sessions {
+        #[command(subcommand)]
+        task: Option<SessionTask>,
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        dir: Option<PathBuf>,
+    },
+
+    /// Turn new connections away at the listeners, while sessions and delivery go on
+    #[cfg(feature = "listener")]
+    Pause {
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        dir: Option<PathBuf>,
+    },
+
+    /// Take new connections again
+    #[cfg(feature = "listener")]
+    Resume {
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        dir: Option<PathBuf>,
+    },
+
+    /// Say who may log in at the listeners
+    #[cfg(feature = "listener")]
+    #[command(after_help = "\
+The users stand in the users_file of [listener], with Argon2 hashes of their passwords; a running listener sees a \
+change at once. `add` reads the password from the first line of its input, so that it stands in no list of processes.
+
+Exit codes: 0 done, 66 there is no such user, or the file cannot be used, 78 the settings are wrong.")]
+    User {
+        #[command(subcommand)]
+        task: UserTask,
+    },
+
     /// Check a mailroot and its way out; or say what would become of a message file
     #[command(after_help = "\
 With a folder, or nothing: reads the settings, tries the folders, asks DNS and says hello to the smart host. One line \
@@ -268,6 +350,58 @@ Exit codes: 0 all went as told, 70 something did not (it is named at the end), 7
         /// Where to make it [default: a new temporary folder]
         dir: Option<PathBuf>,
     },
+}
+
+#[cfg(feature = "listener")]
+#[derive(Subcommand)]
+enum SessionTask {
+    /// End a session, or all of them
+    End {
+        /// As `mailroot sessions` names it
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<String>,
+        /// End all
+        #[arg(long)]
+        all: bool,
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[cfg(feature = "listener")]
+#[derive(Subcommand)]
+enum UserTask {
+    /// Add a user, or change his password
+    Add {
+        /// The user's name
+        name: String,
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        dir: Option<PathBuf>,
+    },
+    /// Remove a user
+    Remove {
+        /// The user's name
+        name: String,
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        dir: Option<PathBuf>,
+    },
+    /// List the users
+    List {
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[cfg(feature = "listener")]
+impl UserTask {
+    fn split(self) -> (user::Task, Option<PathBuf>) {
+        match self {
+            Self::Add { name, dir } => (user::Task::Add(name), dir),
+            Self::Remove { name, dir } => (user::Task::Remove(name), dir),
+            Self::List { dir } => (user::Task::List, dir),
+        }
+    }
 }
 
 #[cfg(test)]

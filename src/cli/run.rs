@@ -16,17 +16,31 @@ pub struct Start {
 }
 
 pub(super) fn run(place: Place, parts: &dyn Parts, err: &mut Page<'_>) -> Exit {
-    let loaded = match load(&place, err) {
-        Ok(loaded) => loaded,
-        Err(exit) => return exit,
-    };
+    match prepare(place, err) {
+        Ok(start) => parts.run(start),
+        Err(exit) => exit,
+    }
+}
+
+/// `mailroot listen`: the same tree, the listeners only.
+#[cfg(feature = "listener")]
+pub(super) fn listen(place: Place, parts: &dyn Parts, err: &mut Page<'_>) -> Exit {
+    match prepare(place, err) {
+        Ok(start) => parts.listen(start),
+        Err(exit) => exit,
+    }
+}
+
+/// Settings, tree, log.
+fn prepare(place: Place, err: &mut Page<'_>) -> Result<Start, Exit> {
+    let loaded = load(&place, err)?;
     if let Err(error) = tree::make(&loaded.config.folders) {
         err.line(&format!(
             "mailroot: {error}; make it by hand, or run as a user who may"
         ));
-        return Exit::CannotCreate;
+        return Err(Exit::CannotCreate);
     }
-    parts.run(begin(place, loaded))
+    Ok(begin(place, loaded))
 }
 
 /// The settings, or their mistakes on the page.

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::engine::{Ending, Engine, Mode, trial};
 use crate::mailroot::hanging;
 use crate::mailroot::probe::{self, Storage};
+use crate::plugins::{Listeners, Trouble};
 use crate::stop::Stop;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -42,11 +43,50 @@ pub fn drain(start: Start) -> Exit {
     }
 }
 
-fn with_engine(start: Start, mode: Mode, until: impl FnOnce(&Engine)) -> Result<Ending, Exit> {
-    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| {
+/// The listeners without an engine, until a signal ends them.
+#[cfg(feature = "listener")]
+pub fn listen(start: Start) -> Exit {
+    let signals = match signals() {
+        Ok(signals) => signals,
+        Err(exit) => return exit,
+    };
+    let stop = Stop::default();
+    let listeners = match Listeners::start(&start.loaded.config, stop.clone()) {
+        Ok(listeners) if listeners.is_empty() => {
+            error!("no [listener] has enabled = true: there is nothing to open");
+            return Exit::Config;
+        }
+        Ok(listeners) => Arc::new(listeners),
+        Err(why) => return told(&why),
+    };
+    serve_signals(
+        signals,
+        stop.clone(),
+        reloading(start, None, Some(Arc::clone(&listeners))),
+    );
+    while !stop.sleep(std::time::Duration::from_secs(3600)) {}
+    listeners.finish();
+    Exit::Ok
+}
+
+/// Why there is no listening.
+fn told(why: &Trouble) -> Exit {
+    error!("{why}");
+    match why {
+        Trouble::Settings(_) => Exit::Config,
+        Trouble::Port(_) => Exit::Unavailable,
+    }
+}
+
+fn signals() -> Result<Signals, Exit> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| {
         error!(%error, "cannot take signals");
         Exit::System
-    })?;
+    })
+}
+
+fn with_engine(start: Start, mode: Mode, until: impl FnOnce(&Engine)) -> Result<Ending, Exit> {
+    let signals = signals()?;
     if let Ok(program) = std::env::current_exe() {
         trial::set_program(program);
     }
@@ -59,17 +99,34 @@ fn with_engine(start: Start, mode: Mode, until: impl FnOnce(&Engine)) -> Result<
         "{}", if mode == Mode::Run { "running" } else { "draining" }
     );
     ground_is_firm(Arc::new(probe::Real), &config)?;
-    let engine = Engine::start(config, mode).map_err(|why| {
+    let engine = Engine::start(config.clone(), mode).map_err(|why| {
         error!("{why}");
         Exit::CannotCreate
     })?;
     let engine = Arc::new(engine);
+    let listeners = match (mode == Mode::Run).then(|| Listeners::start(&config, engine.stop().clone())) {
+        Some(Err(why)) => {
+            engine.stop().set();
+            engine.finish();
+            return Err(told(&why));
+        }
+        Some(Ok(listeners)) => Some(Arc::new(listeners)),
+        None => None,
+    };
     if mode == Mode::Run {
         warn_of_mail_elsewhere(&start);
     }
-    listen(signals, Arc::clone(&engine), start);
+    let stop = engine.stop().clone();
+    serve_signals(
+        signals,
+        stop,
+        reloading(start, Some(Arc::clone(&engine)), listeners.clone()),
+    );
     until(&engine);
     engine.stop().set();
+    if let Some(listeners) = listeners {
+        listeners.finish();
+    }
     Ok(engine.finish())
 }
 
@@ -110,12 +167,11 @@ fn warn_of_mail_elsewhere(start: &Start) {
 }
 
 /// Serves signals on a thread of its own, until the process ends.
-fn listen(mut signals: Signals, engine: Arc<Engine>, start: Start) {
+fn serve_signals(mut signals: Signals, stop: Stop, reload: impl Fn() + Send + 'static) {
     let served = std::thread::Builder::new().name("signals".into()).spawn(move || {
-        let stop: Stop = engine.stop().clone();
         for signal in signals.forever() {
             if signal == SIGHUP {
-                reload(&engine, &start);
+                reload();
             } else if stop.is_set() {
                 warn!("a second signal: ended at once; what was in hand is taken up at the next start");
                 std::process::exit(Exit::Waiting as i32);
@@ -130,9 +186,13 @@ fn listen(mut signals: Signals, engine: Arc<Engine>, start: Start) {
     }
 }
 
-/// A broken settings file is reported, the old settings stay in force.
-fn reload(engine: &Engine, start: &Start) {
-    match start.place.load() {
+/// What SIGHUP does. A broken settings file is reported, the old settings stay in force.
+fn reloading(
+    start: Start,
+    engine: Option<Arc<Engine>>,
+    listeners: Option<Arc<Listeners>>,
+) -> impl Fn() + Send {
+    move || match start.place.load() {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 warn!(target: crate::log::EACH, "{warning}");
@@ -140,7 +200,13 @@ fn reload(engine: &Engine, start: &Start) {
             start
                 .logging
                 .apply(&loaded.config.log, &loaded.config.folders.logs);
-            match engine.reload(loaded.config) {
+            if let Some(listeners) = &listeners {
+                listeners.reload(&loaded.config);
+            }
+            match engine
+                .as_ref()
+                .map_or(Ok(()), |engine| engine.reload(loaded.config))
+            {
                 Ok(()) => info!("settings read again; folders stay as they were at the start"),
                 Err(why) => error!("{why}; the former settings stay in force"),
             }

@@ -44,6 +44,11 @@ impl Parts for Fake {
         self.started.replace(Some(start));
         Exit::Ok
     }
+    #[cfg(feature = "listener")]
+    fn listen(&self, start: Start) -> Exit {
+        self.run(start)
+    }
+
     fn drain(&self, start: Start) -> Exit {
         self.calls.borrow_mut().push("drain".into());
         self.started.replace(Some(start));

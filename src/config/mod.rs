@@ -11,6 +11,7 @@
 
 pub mod errors;
 pub mod hosts;
+mod listener;
 mod load;
 mod machine;
 mod parse;
@@ -23,6 +24,7 @@ mod transport;
 pub mod units;
 
 pub use errors::{ConfigError, Problem};
+pub use listener::{Certificate, Clients, Listener, ListenerTls, Network};
 pub use load::{Loaded, SETTINGS_FILE};
 pub use machine::FALLBACK_HOSTNAME;
 
@@ -63,6 +65,8 @@ pub struct Config {
     pub cluster: Cluster,
     /// `[log]`
     pub log: Log,
+    /// `[listener]`, or each `[[listener]]`, that is enabled
+    pub listeners: Vec<Listener>,
 }
 
 /// `[server]`
@@ -117,7 +121,7 @@ pub struct Remote {
     pub auth: Option<Auth>,
     /// Its mail waits until this is false again. (IIS: `RouteAction 0x200`)
     pub hold: bool,
-    /// For the listener plug-in: others may relay to it. (IIS: `RouteAction 0x1000`)
+    /// For the listener: others may relay to it. (IIS: `RouteAction 0x1000`)
     pub relay: bool,
 }
 

@@ -80,6 +80,7 @@ fn whole(source: &Source<'_>, table: DeTable<'_>, place: &Place<'_>, machine: &s
         durability: durability(section(&mut root, "durability", "[durability]")),
         cluster: cluster(section(&mut root, "cluster", "[cluster]")),
         log: log(section(&mut root, "log", "[log]")),
+        listeners: listener::listeners(&mut root, place.beside),
         remote: rules::remotes(source, remote, &domains),
         server,
         folders,

@@ -328,9 +328,27 @@ impl<'i, 's> Section<'i, 's> {
         }
     }
 
+    /// A table `[key]`, or the tables `[[key]]`.
+    pub fn one_or_more(&mut self, key: &'static str, most: usize) -> Vec<(DeTable<'i>, Span)> {
+        match self.take(key) {
+            Some((DeValue::Table(table), span)) => vec![(table, span)],
+            other => self.tables_of(other, key, most),
+        }
+    }
+
     /// The `[[key]]` tables of the top of the file.
     pub fn tables(&mut self, key: &'static str, most: usize) -> Vec<(DeTable<'i>, Span)> {
-        let (list, span) = match self.take(key) {
+        let value = self.take(key);
+        self.tables_of(value, key, most)
+    }
+
+    fn tables_of(
+        &self,
+        value: Option<(DeValue<'i>, Span)>,
+        key: &str,
+        most: usize,
+    ) -> Vec<(DeTable<'i>, Span)> {
+        let (list, span) = match value {
             None => return Vec::new(),
             Some((DeValue::Array(list), span)) => (list, span),
             Some((_, span)) => {

@@ -4,7 +4,7 @@
 //! with the first other field. Pure. Not here: what the envelope becomes when a half of it is missing
 //! (`pickup::envelope`).
 
-mod parameters;
+pub mod parameters;
 mod write;
 
 pub use write::{write, write_above};
@@ -25,6 +25,8 @@ pub struct Leading {
     pub receivers: Vec<ReceiverLine>,
     /// How lines that begin with a period are meant, if `x-dots` says so.
     pub dots: Option<SaidDots>,
+    /// `x-complete: yes`: it is all there, also without the closing boundary of a multipart.
+    pub complete: bool,
     /// What was not understood and does no harm.
     pub remarks: Remarks,
 }
@@ -98,6 +100,8 @@ pub fn read(fields: &[Field<'_>], block: &[u8], default_domain: &str) -> Leading
             leading.take_receiver(field, value, default_domain);
         } else if field.is("x-dots") {
             leading.take_dots(field, value);
+        } else if field.is("x-complete") {
+            leading.take_complete(field, value);
         }
     }
     leading
@@ -111,7 +115,7 @@ pub fn address_of(mailbox: &Mailbox<'_>, default_domain: &str) -> Result<Address
     })
 }
 
-const OURS: [&str; 3] = ["x-sender", "x-receiver", "x-dots"];
+const OURS: [&str; 4] = ["x-sender", "x-receiver", "x-dots", "x-complete"];
 const EXCHANGE: [&str; 6] = [
     "X-CreatedBy",
     "X-ExtendedMessageProps",
@@ -189,6 +193,16 @@ impl Leading {
         };
         parameters::of_receiver(&words, line, &mut receiver, &mut self.remarks);
         self.receivers.push(receiver);
+    }
+
+    fn take_complete(&mut self, field: &Field<'_>, value: &[u8]) {
+        let word = header::unfold(value);
+        self.complete = word.eq_ignore_ascii_case("yes");
+        if !self.complete {
+            let (line, word) = (field.line, header::shown(word.as_bytes()));
+            self.remarks
+                .add(|| format!("line {line}: x-complete is \"yes\", not \"{word}\"; ignored"));
+        }
     }
 
     fn take_dots(&mut self, field: &Field<'_>, value: &[u8]) {

@@ -14,10 +14,12 @@
 //! message file's own, read after the claim. `tests/presence.rs` builds each row and looks what becomes of it.
 
 mod across;
+pub mod desk;
 pub mod error;
 pub mod evidence;
 mod gather;
 pub mod hanging;
+pub mod inbox;
 mod leftovers;
 mod locks;
 mod mend;

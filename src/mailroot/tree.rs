@@ -17,7 +17,7 @@ use crate::config::Folders;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A folder of the tree with the name of its setting and the mode that it is made with.
@@ -149,6 +149,31 @@ pub fn write_new(path: &Path, text: &str) -> Result<bool> {
         return Err(DiskError::when("write", path)(error));
     }
     Ok(true)
+}
+
+/// Puts a file that only its owner may read in the place of a former one, in one step. It belongs to whom the former
+/// one belonged, or the folder: root makes such files for the service.
+pub fn replace_private(path: &Path, text: &str) -> Result<()> {
+    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside)?;
+        if let Some(owner) = path.metadata().ok().or_else(|| path.parent()?.metadata().ok()) {
+            let _ = std::os::unix::fs::fchown(&file, Some(owner.uid()), Some(owner.gid()));
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    let written = write()
+        .map_err(DiskError::when("write", &beside))
+        .and_then(|()| std::fs::rename(&beside, path).map_err(DiskError::when("replace", path)));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
 }
 
 /// Opens a log file for appending; several nodes may write lines to the same one.

@@ -1,6 +1,6 @@
 //! A message file, read once from top to bottom and judged.
 //!
-//! Reads blocks of 64 KiB through [`ReadAt`]; keeps the header block (at most [`MAX_HEADER`](super::MAX_HEADER)) and
+//! Reads blocks of 64 KiB through [`ReadAt`]; keeps the header block (at most [`MAX_HEADER`]) and
 //! one block of the body. Only UTF-16 files are held whole, and they are bounded. Pure otherwise; any thread.
 
 use super::body::{BodyFacts, BodyScan};
@@ -9,7 +9,7 @@ use super::envelope::{Addressed, addressed};
 use super::layout::{HeaderFacts, header_facts};
 use super::split::{self, Head};
 use super::submission::{Completeness, Encoding, Layout, Malformed, Submission};
-use super::{malformed, text};
+use super::{MAX_HEADER, malformed, text};
 use crate::config::{Config, DotsSetting};
 use crate::mail::ReadAt;
 use crate::mail::header::{self, ScanError};
@@ -29,7 +29,7 @@ pub struct ReadRules {
     pub default_sender: String,
     /// `pickup.dots`
     pub dots: DotsSetting,
-    /// `messages.max_size`, in bytes of the file; 0: no limit.
+    /// `messages.max_size`, in bytes of the file without its leading block; 0: no limit.
     pub max_size: u64,
 }
 
@@ -42,6 +42,12 @@ impl ReadRules {
             dots: config.pickup.dots,
             max_size: config.messages.max_size,
         }
+    }
+}
+
+impl ReadRules {
+    fn is_too_large(&self, size: u64) -> bool {
+        self.max_size > 0 && size > self.max_size
     }
 }
 
@@ -82,7 +88,8 @@ impl Reading {
 pub fn read(source: &dyn ReadAt, rules: &ReadRules) -> io::Result<Reading> {
     let refused = |malformed| Ok(Reading::refused(Completeness::Complete, malformed));
     let size = source.len();
-    if rules.max_size > 0 && size > rules.max_size {
+    // Whatever the leading block takes of it, which does not count.
+    if rules.is_too_large(size.saturating_sub(MAX_HEADER as u64)) {
         return refused(malformed::too_large(size, rules.max_size));
     }
     let first = split::first_block(source)?;
@@ -121,15 +128,26 @@ fn read_text(
     } else {
         Completeness::InsideHeader
     };
+    let too_large = || {
+        let malformed = malformed::too_large(source.len(), rules.max_size);
+        Ok(Reading::refused(Completeness::Complete, malformed))
+    };
     let header = match Header::read(&head, start, rules) {
+        Ok(header) if rules.is_too_large(source.len().saturating_sub(header.leading.end)) => {
+            return too_large();
+        }
         Ok(header) => header,
+        Err(_) if rules.is_too_large(source.len()) => return too_large(),
         Err(malformed) if malformed.rule == "header-line" && !is_last_line(&head.bytes, &malformed) => {
             // A whole line that is no header does not come right by what may follow.
             return Ok(Reading::refused(Completeness::Complete, malformed));
         }
         Err(malformed) => return Ok(Reading::refused(completeness, malformed)),
     };
-    let boundary = header.boundary().map(str::to_owned);
+    let boundary = header
+        .boundary()
+        .filter(|_| !header.said_complete)
+        .map(str::to_owned);
     let body = read_body(source, &head, boundary.as_deref().map(Closing::new))?;
     let is_multipart = header.facts.content_type.as_ref().is_some_and(|t| t.is_multipart);
     let cut = !head.bytes.ends_with(b"\n");
@@ -183,6 +201,7 @@ struct Header {
     header: Range<u64>,
     addressed: Addressed,
     said_dots: Option<SaidDots>,
+    said_complete: bool,
     facts: HeaderFacts,
     remarks: Remarks,
 }
@@ -205,7 +224,7 @@ impl Header {
         if mbox_line > 0 {
             remarks.add(|| "line 1: a \"From \" line of a mailbox file; left out".to_owned());
         }
-        let said_dots = leading.dots;
+        let (said_dots, said_complete) = (leading.dots, leading.complete);
         let (above, fields) = fields.split_at(leading.fields.min(fields.len()));
         if fields.is_empty() && !above.is_empty() {
             remarks.add(|| "the header is empty: an empty line follows the leading block".to_owned());
@@ -218,6 +237,7 @@ impl Header {
             header: leading_end..head.header_end as u64,
             addressed: addressed(leading, fields, &sent, rules, &mut remarks)?,
             said_dots,
+            said_complete,
             facts: header_facts(fields, &sent, base),
             remarks,
         })

@@ -13,7 +13,7 @@
 //! every step has an absolute deadline. A host can be hostile: replies, lines, dialogues and waits are bounded.
 //!
 //! Reading order: [`Peer`], `connect`, [`Session`], `transaction`, `pipeline`, then the means: `chat` (commands and replies, recorded
-//! in the `dialogue`), `commands`, `offers`, `auth` with `secret`, `verdict`, `upload`; below them `wire`, `tls`, `timed`,
+//! in the `dialogue`), `commands`, `offers`, `auth` with `secret`, `verdict`, `upload`; below them `wire`, `tls`,
 //! `reply`. [`content`] makes the bytes that a [`Body`] stands for.
 
 mod auth;
@@ -32,7 +32,6 @@ mod pipeline;
 mod reply;
 mod secret;
 mod session;
-mod timed;
 mod tls;
 mod transaction;
 mod upload;

@@ -16,8 +16,8 @@ use rustls::{CertificateError, ClientConfig, ClientConnection, DigitallySignedSt
 use rustls::{RootCertStore, SignatureScheme};
 
 use super::Peer;
-use super::timed::Timed;
 use crate::config::TlsMode;
+use crate::timed::Timed;
 
 /// What all TLS connections share: the provider, the trusted roots, the sessions to resume.
 pub struct TlsContext {

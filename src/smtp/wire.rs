@@ -9,9 +9,9 @@ use std::time::Duration;
 use rustls::ClientConnection;
 
 use super::reply::{Decoder, Reply};
-use super::timed::Timed;
 use super::tls::TlsStream;
 use crate::stop::Stop;
+use crate::timed::Timed;
 
 const READ_BUFFER: usize = 8 * 1024;
 /// Each piece of this size gets the whole timeout for its way into the socket: a slow line is no dead line.

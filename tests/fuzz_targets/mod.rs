@@ -11,6 +11,7 @@
 //! | `settings` | `mailroot.toml` | every mistake names a line that is there |
 //! | `address` | a header value | addresses parse again; no second command, no second parameter |
 //! | `names` | a file name or a heartbeat | one spelling for each name of ours |
+//! | `listener` | what a client says: command lines, an empty line, DATA | pieces do not matter; what is taken, Pickup takes, for those who were named and nobody else |
 //! | `plain` | any text | wrapped text stays in its lines |
 //!
 //! A violated rule panics. The list with lengths and seed folders is `targets.txt`; seeds and inputs of former findings
@@ -23,6 +24,8 @@
     clippy::panic
 )]
 
+#[cfg(feature = "listener")]
+mod inbound;
 mod letters;
 mod wire;
 mod words;
@@ -41,6 +44,10 @@ pub fn run(target: &str, data: &[u8]) -> Option<()> {
         "settings" => words::settings(data),
         "address" => words::address(data),
         "names" => words::names(data),
+        #[cfg(feature = "listener")]
+        "listener" => inbound::listener(data),
+        #[cfg(not(feature = "listener"))]
+        "listener" => {}
         "plain" => words::plain(data),
         _ => return None,
     }
@@ -85,7 +92,7 @@ mod tests {
             }
             targets += 1;
         }
-        assert_eq!(targets, 9);
+        assert_eq!(targets, 10);
         assert_eq!(run("nothing", b""), None);
     }
 }

@@ -63,9 +63,15 @@ impl Authority {
         }
     }
 
+    /// For these names, valid now: certificate and key in PEM, as a file holds them.
+    pub fn pem(&self, names: &[&str]) -> String {
+        let key = KeyPair::generate().unwrap();
+        let certificate = params_for(names).signed_by(&key, &self.issuer).unwrap();
+        certificate.pem() + &key.serialize_pem()
+    }
+
     fn server(&self, names: &[&str], expired: bool) -> Arc<ServerConfig> {
-        let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
+        let mut params = params_for(names);
         if expired {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
             params.not_after = rcgen::date_time_ymd(2021, 1, 1);
@@ -82,4 +88,9 @@ impl Authority {
             .unwrap();
         Arc::new(config)
     }
+}
+
+fn params_for(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
+    CertificateParams::new(names).unwrap()
 }

@@ -3,6 +3,7 @@
 use super::Findings;
 use crate::cli::Place;
 use crate::config::{Auth, Config, Loaded, SecretSource};
+use crate::plugins;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -33,6 +34,16 @@ pub(super) fn check(loaded: &Loaded, place: &Place, findings: &mut Findings<'_, 
     }
     if let Some(file) = &config.delivery.tls_ca_file {
         certificates(file, findings);
+    }
+    for listener in &config.listeners {
+        match plugins::judge(config, listener) {
+            Ok(words) => findings.ok("listener", &words),
+            Err(why) => findings.fail(
+                "listener",
+                &why,
+                "change it below [listener], or set enabled = false",
+            ),
+        }
     }
 }
 

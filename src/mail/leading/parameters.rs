@@ -41,12 +41,12 @@ pub(super) fn of_receiver(words: &[u8], line: usize, receiver: &mut ReceiverLine
 }
 
 /// Whether this may stand behind `ENVID=` in a command.
-pub(super) fn is_envid(text: &str) -> bool {
+pub fn is_envid(text: &str) -> bool {
     is_xtext(text) && text.len() <= LONGEST_ENVID
 }
 
 /// Whether this may stand behind `ORCPT=` in a command.
-pub(super) fn is_orcpt(text: &str) -> bool {
+pub fn is_orcpt(text: &str) -> bool {
     let Some((kind, address)) = text.split_once(';') else {
         return false;
     };

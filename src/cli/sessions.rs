@@ -1,0 +1,102 @@
+//! `mailroot sessions`, `pause`, `resume`: who is at the listeners, and who may come. All through `Status/listener/`.
+
+use super::run::load;
+use super::{Exit, Page, Place};
+use crate::mailroot::DiskError;
+use crate::mailroot::desk::Desk;
+
+/// What is to be done.
+pub(super) enum Wish {
+    /// One line for each session.
+    List,
+    /// Ends the session of this ID; `None`: all.
+    End(Option<String>),
+    /// No new connections.
+    Pause,
+    /// New connections again.
+    Resume,
+}
+
+pub(super) fn sessions(place: &Place, wish: &Wish, out: &mut Page<'_>, err: &mut Page<'_>) -> Exit {
+    let loaded = match load(place, err) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let status = &loaded.config.folders.status;
+    if !status.is_dir() {
+        let (status, place) = (status.display(), place.shown());
+        err.line(&format!(
+            "mailroot: there is no folder {status}: make the mailroot with `mailroot init {place}`"
+        ));
+        return Exit::NoInput;
+    }
+    let desk = Desk::of(status);
+    act(&desk, wish, out, err).unwrap_or_else(|error| {
+        err.line(&format!("mailroot: {error}"));
+        Exit::Disk
+    })
+}
+
+fn act(desk: &Desk, wish: &Wish, out: &mut Page<'_>, err: &mut Page<'_>) -> Result<Exit, DiskError> {
+    match wish {
+        Wish::List => {
+            if desk.is_paused() {
+                out.line("paused: no new connections (`mailroot resume`)");
+            }
+            let shown = desk.shown();
+            let lines = shown.iter().flat_map(|(_, text)| lines(text));
+            lines.for_each(|line| out.line(&line));
+        }
+        Wish::End(None) => {
+            for (node, _) in desk.shown() {
+                desk.ask_to_end(&node, None)?;
+            }
+        }
+        Wish::End(Some(id)) => {
+            let parts = id
+                .rsplit_once('.')
+                .and_then(|(node, number)| Some((node, number.parse().ok()?)));
+            let is_known = |node: &str| desk.shown().iter().any(|(shown, _)| shown == node);
+            match parts {
+                Some((node, number)) if is_known(node) => desk.ask_to_end(node, Some(number))?,
+                _ => {
+                    err.line(&format!(
+                        "mailroot: there is no session {id}; `mailroot sessions` names them"
+                    ));
+                    return Ok(Exit::NoInput);
+                }
+            }
+        }
+        Wish::Pause => {
+            desk.pause(true)?;
+            out.line("paused: sessions go on, new connections are turned away");
+        }
+        Wish::Resume => {
+            desk.pause(false)?;
+            out.line("resumed: new connections are taken");
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// `ID since … client … helo … user … tls … state … messages …`
+fn lines(text: &str) -> Vec<String> {
+    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let sessions = value.get("sessions").and_then(serde_json::Value::as_array);
+    let line = |session: &serde_json::Value| {
+        let of = |key: &str| match session.get(key) {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => String::new(),
+        };
+        let mut line = of("id");
+        for key in ["since", "client", "helo", "user", "tls", "state", "messages"] {
+            let value = of(key);
+            if !value.is_empty() {
+                line.push_str(&format!("  {key}={value}"));
+            }
+        }
+        line
+    };
+    sessions.into_iter().flatten().map(line).collect()
+}

@@ -1,0 +1,271 @@
+//! The listener: mail by SMTP into Pickup, for those who ask for it (`[listener] enabled = true`).
+//!
+//! ```text
+//! client ──SMTP──▶ session ──leading block, Received, content──▶ Pickup/ID.EML      250 after it is synced
+//! ```
+//!
+//! It touches the tree only, and the engine does not know that it exists: `mailroot run` starts it beside the engine,
+//! `mailroot listen` without one. What stands in Pickup is a message file like any other (contract §2).
+//!
+//! Threads: one for each `[listener]` that accepts, one for each session, bounded by `max_connections`, and one that shows
+//! them in `Status/listener/`. Reads: settings, certificates, the users file. Writes: Pickup, `Status/listener/`.
+
+mod auth;
+mod command;
+mod content;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod doors;
+mod guests;
+mod letter;
+mod reply;
+mod rules;
+mod session;
+pub mod users;
+mod wire;
+
+use crate::config::{Config, Listener};
+use crate::mailroot::NodeName;
+use crate::mailroot::desk::Desk;
+use crate::mailroot::inbox::Inbox;
+use crate::stop::Stop;
+use guests::Guests;
+use reply::Reply;
+use rules::Rules;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tracing::{error, info, warn};
+
+pub use rules::judge;
+
+/// Who waits for clients looks so often whether the end has come.
+const LOOK: Duration = Duration::from_millis(250);
+/// What a client is in the middle of may take so long when the end has come.
+const GRACE: Duration = Duration::from_secs(5);
+/// A session's thread needs no more.
+const STACK: usize = 1024 * 1024;
+
+/// What all sessions share.
+struct House {
+    inbox: Inbox,
+    desk: Desk,
+    guests: Arc<Guests>,
+    stop: Stop,
+}
+
+/// Why there is no listening, in one sentence.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The settings, or the files that they name, have to be changed.
+    Settings(String),
+    /// A port cannot be opened.
+    Port(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Settings(words) | Self::Port(words)) = self;
+        f.write_str(words)
+    }
+}
+
+/// The listeners of one mailroot.
+pub struct Listeners {
+    house: Arc<House>,
+    doors: Vec<Door>,
+    showing: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// One that is open.
+struct Door {
+    /// As the settings say.
+    wanted: SocketAddr,
+    address: SocketAddr,
+    rules: Arc<RwLock<Arc<Rules>>>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Listeners {
+    /// Opens those that are enabled.
+    pub fn start(config: &Config, stop: Stop) -> Result<Self, Trouble> {
+        let house = House {
+            inbox: Inbox::new(&config.folders.pickup),
+            desk: Desk::of(&config.folders.status),
+            guests: Arc::default(),
+            stop,
+        };
+        house.inbox.sweep();
+        let mut listeners = Self {
+            house: Arc::new(house),
+            doors: Vec::new(),
+            showing: Mutex::default(),
+        };
+        for listener in &config.listeners {
+            match listeners.open(config, listener) {
+                Ok(door) => listeners.doors.push(door),
+                Err(why) => {
+                    listeners.house.stop.set();
+                    listeners.finish();
+                    return Err(why);
+                }
+            }
+        }
+        if !listeners.doors.is_empty() {
+            let (house, node) = (
+                Arc::clone(&listeners.house),
+                NodeName::generate(&config.server.hostname),
+            );
+            let show = move || guests::keep_desk(&house.guests, &house.desk, &node, &house.stop);
+            match std::thread::Builder::new()
+                .name("listen-desk".to_owned())
+                .spawn(show)
+            {
+                Ok(showing) => listeners.showing = Mutex::new(Some(showing)),
+                Err(error) => warn!(%error, "cannot start a thread: sessions are not shown"),
+            }
+        }
+        Ok(listeners)
+    }
+
+    fn open(&self, config: &Config, listener: &Listener) -> Result<Door, Trouble> {
+        let rules = Rules::new(config, listener).map_err(Trouble::Settings)?;
+        let rules = Arc::new(RwLock::new(Arc::new(rules)));
+        let wanted = SocketAddr::new(listener.address, listener.port);
+        let failed = |error: io::Error| Trouble::Port(format!("cannot listen on {wanted}: {error}"));
+        let socket = TcpListener::bind(wanted).map_err(failed)?;
+        // A blocking accept that looks up now and then.
+        set_socket_timeout(&socket, Timeout::Recv, Some(LOOK)).map_err(|error| failed(error.into()))?;
+        let address = socket.local_addr().map_err(failed)?;
+        let accepting = {
+            let (house, rules) = (Arc::clone(&self.house), Arc::clone(&rules));
+            let accept = move || accept(&house, &socket, address, &rules);
+            let name = format!("listen-{}", address.port());
+            std::thread::Builder::new()
+                .name(name)
+                .spawn(accept)
+                .map_err(failed)?
+        };
+        info!(%address, tls = listener.certificate.is_some(), "listening");
+        Ok(Door {
+            wanted,
+            address,
+            rules,
+            accepting: Mutex::new(Some(accepting)),
+        })
+    }
+
+    /// Whether any is open.
+    pub fn is_empty(&self) -> bool {
+        self.doors.is_empty()
+    }
+
+    /// Where they listen.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.doors.iter().map(|door| door.address).collect()
+    }
+
+    /// Puts other rules in force, for sessions that begin from now on; addresses and ports stay as they are.
+    pub fn reload(&self, config: &Config) {
+        for door in &self.doors {
+            let is_same = |one: &&Listener| SocketAddr::new(one.address, one.port) == door.wanted;
+            let Some(listener) = config.listeners.iter().find(is_same) else {
+                warn!(address = %door.address, "no longer in the settings; it is closed at the next start");
+                continue;
+            };
+            match Rules::new(config, listener) {
+                Ok(rules) => {
+                    *door.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+                }
+                Err(why) => error!(address = %door.address, "{why}; the former rules stay in force"),
+            }
+        }
+    }
+
+    /// Waits until the sessions have ended, once the end has been asked for.
+    pub fn finish(&self) {
+        let threads = self
+            .doors
+            .iter()
+            .map(|door| &door.accepting)
+            .chain([&self.showing]);
+        for thread in threads {
+            let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if thread.is_some_and(|thread| thread.join().is_err()) {
+                error!("an internal error of the listener; please report it");
+            }
+        }
+        // Nobody can come any more.
+        self.house.guests.end(None);
+        let left = self.house.guests.wait_until_gone(Instant::now() + GRACE);
+        if left > 0 {
+            warn!(sessions = left, "cut off; nothing was promised to them");
+        }
+    }
+}
+
+fn accept(house: &Arc<House>, socket: &TcpListener, door: SocketAddr, rules: &RwLock<Arc<Rules>>) {
+    while !house.stop.is_set() {
+        match socket.accept() {
+            Ok((tcp, client)) => {
+                let rules = Arc::clone(&rules.read().unwrap_or_else(PoisonError::into_inner));
+                admit(house, rules, door, tcp, client);
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) => {
+                // Out of descriptors, most likely: those who are here end some day.
+                warn!(%error, "cannot take a connection");
+                if house.stop.sleep(LOOK) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn admit(house: &Arc<House>, rules: Arc<Rules>, door: SocketAddr, tcp: TcpStream, client: SocketAddr) {
+    let listener = &rules.listener;
+    if !listener.clients.include(client.ip()) {
+        info!(%client, "refused: it is not among the clients that may connect");
+        return turn_away(&tcp, &Reply::new(554, "5.7.1", "You may not connect here"));
+    }
+    if house.desk.is_paused() {
+        info!(%client, "refused: paused");
+        return turn_away(
+            &tcp,
+            &Reply::new(421, "4.3.2", "Not taking connections now; try again later"),
+        );
+    }
+    let limits = (listener.max_connections, listener.max_connections_per_client);
+    let Some(guest) = Guests::enter(&house.guests, door, client, limits) else {
+        info!(%client, "refused: too many connections");
+        return turn_away(
+            &tcp,
+            &Reply::new(421, "4.3.2", "Too many connections; try again later"),
+        );
+    };
+    let house = Arc::clone(house);
+    let serve = move || {
+        let mut timed = wire::timed(tcp);
+        timed.reads_until(Some(guest.facts.stop.clone()));
+        let wire = wire::Wire::new(timed, rules.listener.timeout);
+        session::serve(&house, rules, wire, client, &guest.facts);
+    };
+    let thread = std::thread::Builder::new()
+        .name("smtp-in".to_owned())
+        .stack_size(STACK);
+    if let Err(error) = thread.spawn(serve) {
+        warn!(%error, "cannot start a thread for a session");
+    }
+}
+
+/// Says so without waiting for anything.
+fn turn_away(mut tcp: &TcpStream, reply: &Reply) {
+    let mut words = Vec::new();
+    reply.write(&mut words);
+    let _ = tcp.set_nonblocking(true).and_then(|()| tcp.write_all(&words));
+}
