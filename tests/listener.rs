@@ -262,10 +262,7 @@ fn no_end_of_message_that_another_server_would_not_see() {
         let reply = client.data(&format!("Subject: s\r\n\r\n{smuggled}"));
         assert!(reply.starts_with("250"), "{smuggled:?}: {reply}");
         let text = in_pickup(&place);
-        assert!(
-            text.contains(&smuggled.replace("\r\n.\n", "\r\n\n")),
-            "{smuggled:?}: {text}"
-        );
+        assert!(text.ends_with(smuggled), "{smuggled:?}: {text}");
         client.expect("NOOP", 250);
         fs::remove_file(place.files("Pickup", "EML").remove(0)).unwrap();
     }

@@ -43,7 +43,7 @@ users_file = "users"
 class Listener:
     def __init__(self, program, folder, processes, certificates, port):
         self.program, self.root, self.ca = program, folder, certificates.ca
-        self.port, self.implicit = port, free_port([ADDRESS])
+        self.port, self.implicit = port, port + 1  # ports go in steps of ten
         run(program, "init", folder)
         write(folder / "mailroot.toml", SETTINGS.format(address=ADDRESS, port=port, implicit=self.implicit,
                                                         certificate=certificates.host("mailroot.test")))
@@ -102,7 +102,7 @@ def by_curl(listener):
 
 
 def by_smtplib(listener):
-    """In clear, and by STARTTLS with a login; a stranger's relaying is refused."""
+    """In clear (lines that end in LF), and by STARTTLS with a login; a stranger may not relay."""
     with smtplib.SMTP(ADDRESS, listener.port, timeout=20) as client:
         client.sendmail("app@client.test", [LOCAL], text("app@client.test", LOCAL, "clear").encode(), ["BODY=8BITMIME"])
         yield from compared(listener, LOCAL, "clear", "ESMTP")
@@ -119,15 +119,10 @@ def by_smtplib(listener):
         client.login(USER, PASSWORD)
         client.sendmail("app@mailroot.test", [ELSEWHERE], text("app@mailroot.test", ELSEWHERE, "login").encode())
         yield from compared(listener, ELSEWHERE, "login", "ESMTPSA")
-        try:
-            client.login(USER, "guess")
-            yield "logged in twice"
-        except smtplib.SMTPException:
-            pass
 
 
 def by_swaks(listener):
-    """A message by BDAT is not in its power; pipelined, with STARTTLS and LOGIN."""
+    """Pipelined, with STARTTLS and LOGIN."""
     code, said = command("swaks", "--server", f"{ADDRESS}:{listener.port}", "--to", ELSEWHERE, "--from", "app@mailroot.test",
                          "--pipeline", "--tls", "--auth", "LOGIN", "--auth-user", USER, "--auth-password", PASSWORD,
                          "--data", "-", given=text("app@mailroot.test", ELSEWHERE, "swaks"))

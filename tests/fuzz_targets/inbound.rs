@@ -74,13 +74,15 @@ pub fn listener(data: &[u8]) {
     assert!(!submission.layout.dots.stuffed);
 }
 
-/// In the words of RFC 5321 §4.5.2: the content before the first CRLF, period, CRLF, and how much of `sent` that is.
+/// In the words of RFC 5321 §4.5.2, with lines that end in LF alone as lines: the content before the first CRLF, period, CRLF, and how much of `sent` that is.
 fn expected(sent: &[u8]) -> Option<(Vec<u8>, usize)> {
     let after_command = [b"\r\n", sent].concat();
     let end = after_command.windows(5).position(|five| five == b"\r\n.\r\n")?;
     let mut content: Vec<u8> = Vec::new();
     for (nth, byte) in after_command.iter().enumerate().take(end + 2).skip(2) {
-        let is_stuffing = *byte == b'.' && after_command[..nth].ends_with(b"\r\n");
+        let rest = &after_command[nth..];
+        let is_alone = rest.starts_with(b".\n") || rest.starts_with(b".\r\n");
+        let is_stuffing = *byte == b'.' && after_command[nth - 1] == b'\n' && !is_alone;
         if !is_stuffing {
             content.push(*byte);
         }

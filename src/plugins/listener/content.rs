@@ -1,8 +1,8 @@
 //! The message as it comes: the end of DATA found, periods undone, a header block made of what there is.
 //!
-//! Only CRLF, period, CRLF ends a message, and only after CRLF is a period undone: no server that we could pass the
-//! message on to, or that passed it to us, can see an end where we see none (SMTP smuggling). Whatever else stands
-//! there, bare CR and LF too, is content.
+//! Only CRLF, period, CRLF ends a message: no server that we could pass the message on to, or that passed it to us, can
+//! see an end where we see none (SMTP smuggling). A period in front of a line is undone wherever a line begins, after a
+//! line feed alone too, as those who send such lines put it there; a line that is a period and no end stays.
 //!
 //! Pure. Memory: the header block, at most [`MAX_HEADER`].
 
@@ -37,15 +37,16 @@ impl Undotter {
         let mut used = 0;
         loop {
             let mut rest = input.get(used..).unwrap_or_default();
-            if self.before == *b"\r\n" {
+            if self.before[1] == b'\n' {
                 match rest {
-                    [b'.', b'\r', b'\n', ..] => {
+                    [b'.', b'\r', b'\n', ..] if self.before[0] == b'\r' => {
                         return Taken {
                             used: used + 3,
                             ended: true,
                         };
                     }
                     [] | [b'.'] | [b'.', b'\r'] => return Taken { used, ended: false },
+                    [b'.', b'\n', ..] | [b'.', b'\r', b'\n', ..] => {}
                     [b'.', after @ ..] => {
                         rest = after;
                         used += 1;
@@ -53,14 +54,8 @@ impl Undotter {
                     _ => {}
                 }
             }
-            // Up to the next line end that could have such a period behind it.
-            let end = memchr::memmem::find(rest, b"\r\n.").map_or(rest.len(), |at| at + 2);
-            let run = rest.get(..end).unwrap_or_default();
-            // Between a CR that came last time and an LF now stands no other place to look at.
-            let end = match (self.before[1], run) {
-                (b'\r', [b'\n', ..]) => 1,
-                _ => end,
-            };
+            // Up to the next line that begins with a period.
+            let end = memchr::memmem::find(rest, b"\n.").map_or(rest.len(), |at| at + 1);
             let run = rest.get(..end).unwrap_or_default();
             if run.is_empty() {
                 return Taken { used, ended: false };
@@ -206,9 +201,9 @@ mod tests {
             ("..\r\n..b\r\n.\r\n", ".\r\n.b\r\n", Some("")),
             (".a\r\n.\r\n", "a\r\n", Some("")),
             ("a\n.\r\nb\r\n.\r\n", "a\n.\r\nb\r\n", Some("")),
-            ("a\r\n.\nb\r\n.\r\n", "a\r\n\nb\r\n", Some("")),
+            ("a\r\n.\nb\r\n.\r\n", "a\r\n.\nb\r\n", Some("")),
             ("a\r.\r\nb\r\n.\r\n", "a\r.\r\nb\r\n", Some("")),
-            ("a\n.\nb\n.b\r\n.\r\n", "a\n.\nb\n.b\r\n", Some("")),
+            ("a\n.\nb\n..\n.b\r\n.\r\n", "a\n.\nb\n.\nb\r\n", Some("")),
             ("a\r\n.\r\r\n.\r\n", "a\r\n\r\r\n", Some("")),
             ("a\r\n\r\n.\r\n", "a\r\n\r\n", Some("")),
             ("a\r\n.", "a\r\n", None),
@@ -227,13 +222,13 @@ mod tests {
         fn stuffing_is_undone(lines in prop::collection::vec("[.a\\r\\n]{0,6}", 0..8), piece in 1..20_usize) {
             let content: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
             let mut stuffed = Vec::new();
-            let mut before = *b"\r\n";
+            let mut before = b'\n';
             for byte in content.bytes() {
-                if before == *b"\r\n" && byte == b'.' {
+                if before == b'\n' && byte == b'.' {
                     stuffed.push(b'.');
                 }
                 stuffed.push(byte);
-                before = [before[1], byte];
+                before = byte;
             }
             stuffed.extend_from_slice(b".\r\nrest");
             prop_assert_eq!(undotted(&stuffed, piece), (content.into_bytes(), Some(b"rest".to_vec())));
