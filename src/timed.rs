@@ -25,8 +25,10 @@ pub struct Timed {
     /// The timeouts that the socket has now, so that the usual exchange costs no extra system call.
     read_timeout: Duration,
     write_timeout: Duration,
-    /// A read ends when this is set.
+    /// A read ends when this is set …
     stop: Option<Stop>,
+    /// … and a write too: of one who listens, whose words are worth nothing by then.
+    stop_also_ends_writes: bool,
 }
 
 impl Timed {
@@ -38,6 +40,7 @@ impl Timed {
             read_timeout: Duration::ZERO,
             write_timeout: Duration::ZERO,
             stop: None,
+            stop_also_ends_writes: false,
         }
     }
 
@@ -49,6 +52,17 @@ impl Timed {
     /// Whether a read ends before its time, and by what.
     pub fn reads_until(&mut self, stop: Option<Stop>) {
         self.stop = stop;
+    }
+
+    /// Whether a read, and a write, ends before its time, and by what.
+    pub fn ends_with(&mut self, stop: Option<Stop>) {
+        self.stop = stop;
+        self.stop_also_ends_writes = true;
+    }
+
+    /// The other side sees that no more will come.
+    pub fn say_no_more(&self) {
+        let _gone_already = self.tcp.shutdown(std::net::Shutdown::Write);
     }
 
     /// Whether the connection stands and the host has sent nothing since we last read. Does not block.
@@ -69,14 +83,18 @@ impl Timed {
         Ok(left)
     }
 
-    fn arm_read(&mut self) -> io::Result<()> {
-        let mut left = self.left()?;
-        if let Some(stop) = &self.stop {
-            if stop.is_set() {
-                return Err(io::Error::other("mailroot is ending"));
-            }
-            left = left.min(LOOK);
+    /// No longer than until it is looked whether the end has been asked for.
+    fn left_before_a_look(&self) -> io::Result<Duration> {
+        let left = self.left()?;
+        match &self.stop {
+            None => Ok(left),
+            Some(stop) if stop.is_set() => Err(io::Error::other("mailroot is ending")),
+            Some(_) => Ok(left.min(LOOK)),
         }
+    }
+
+    fn arm_read(&mut self) -> io::Result<()> {
+        let left = self.left_before_a_look()?;
         if !near(self.read_timeout, left) {
             self.tcp.set_read_timeout(Some(left))?;
             self.read_timeout = left;
@@ -85,7 +103,10 @@ impl Timed {
     }
 
     fn arm_write(&mut self) -> io::Result<()> {
-        let left = self.left()?;
+        let left = match self.stop_also_ends_writes {
+            true => self.left_before_a_look()?,
+            false => self.left()?,
+        };
         if !near(self.write_timeout, left) {
             self.tcp.set_write_timeout(Some(left))?;
             self.write_timeout = left;

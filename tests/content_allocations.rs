@@ -63,6 +63,7 @@ fn a_small_message_is_written_without_allocating_per_line() {
             present: true,
         },
         dots_said: false,
+        complete_said: false,
         missing: Missing::default(),
         eight_bit_header: false,
         eight_bit_body: false,

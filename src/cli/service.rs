@@ -50,6 +50,10 @@ pub fn listen(start: Start) -> Exit {
         Ok(signals) => signals,
         Err(exit) => return exit,
     };
+    crate::engine::prepare_process();
+    if let Err(exit) = ground_is_firm(Arc::new(probe::Real), &start.loaded.config) {
+        return exit;
+    }
     let stop = Stop::default();
     let listeners = match Listeners::start(&start.loaded.config, stop.clone()) {
         Ok(listeners) if listeners.is_empty() => {
@@ -200,14 +204,17 @@ fn reloading(
             start
                 .logging
                 .apply(&loaded.config.log, &loaded.config.folders.logs);
-            if let Some(listeners) = &listeners {
-                listeners.reload(&loaded.config);
-            }
-            match engine
+            let config = loaded.config;
+            let done = engine
                 .as_ref()
-                .map_or(Ok(()), |engine| engine.reload(loaded.config))
-            {
-                Ok(()) => info!("settings read again; folders stay as they were at the start"),
+                .map_or(Ok(()), |engine| engine.reload(config.clone()));
+            match done {
+                Ok(()) => {
+                    if let Some(listeners) = &listeners {
+                        listeners.reload(&config);
+                    }
+                    info!("settings read again; folders stay as they were at the start");
+                }
                 Err(why) => error!("{why}; the former settings stay in force"),
             }
         }

@@ -3,7 +3,7 @@
 use super::run::load;
 use super::{Exit, Page, Place};
 use crate::mailroot::DiskError;
-use crate::mailroot::desk::Desk;
+use crate::mailroot::reception::Reception;
 
 /// What is to be done.
 pub(super) enum Wish {
@@ -30,35 +30,42 @@ pub(super) fn sessions(place: &Place, wish: &Wish, out: &mut Page<'_>, err: &mut
         ));
         return Exit::NoInput;
     }
-    let desk = Desk::of(status);
-    act(&desk, wish, out, err).unwrap_or_else(|error| {
+    let reception = Reception::of(status);
+    act(&reception, wish, out, err).unwrap_or_else(|error| {
         err.line(&format!("mailroot: {error}"));
         Exit::Disk
     })
 }
 
-fn act(desk: &Desk, wish: &Wish, out: &mut Page<'_>, err: &mut Page<'_>) -> Result<Exit, DiskError> {
+fn act(
+    reception: &Reception,
+    wish: &Wish,
+    out: &mut Page<'_>,
+    err: &mut Page<'_>,
+) -> Result<Exit, DiskError> {
     match wish {
         Wish::List => {
-            if desk.is_paused() {
+            if reception.is_paused() {
                 out.line("paused: no new connections (`mailroot resume`)");
             }
-            let shown = desk.shown();
+            let shown = reception.shown();
             let lines = shown.iter().flat_map(|(_, text)| lines(text));
             lines.for_each(|line| out.line(&line));
         }
         Wish::End(None) => {
-            for (node, _) in desk.shown() {
-                desk.ask_to_end(&node, None)?;
+            for (node, _) in reception.shown() {
+                reception.ask_to_end(&node, None)?;
             }
         }
         Wish::End(Some(id)) => {
             let parts = id
                 .rsplit_once('.')
                 .and_then(|(node, number)| Some((node, number.parse().ok()?)));
-            let is_known = |node: &str| desk.shown().iter().any(|(shown, _)| shown == node);
+            let shown = reception.shown();
+            let mut here = shown.iter().flat_map(|(_, text)| lines(text));
+            let is_here = here.any(|line| line.split(' ').next() == Some(id));
             match parts {
-                Some((node, number)) if is_known(node) => desk.ask_to_end(node, Some(number))?,
+                Some((node, number)) if is_here => reception.ask_to_end(node, Some(number))?,
                 _ => {
                     err.line(&format!(
                         "mailroot: there is no session {id}; `mailroot sessions` names them"
@@ -68,11 +75,11 @@ fn act(desk: &Desk, wish: &Wish, out: &mut Page<'_>, err: &mut Page<'_>) -> Resu
             }
         }
         Wish::Pause => {
-            desk.pause(true)?;
+            reception.pause(true)?;
             out.line("paused: sessions go on, new connections are turned away");
         }
         Wish::Resume => {
-            desk.pause(false)?;
+            reception.pause(false)?;
             out.line("resumed: new connections are taken");
         }
     }

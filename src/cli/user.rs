@@ -65,28 +65,31 @@ fn act(
     out: &mut Page<'_>,
     err: &mut Page<'_>,
 ) -> Result<Exit, UsersError> {
-    let mut users = Users::read(file)?;
+    let shown = file.display();
     match task {
-        Task::List => users.names().for_each(|name| out.line(name)),
+        Task::List => Users::read(file)?.names().for_each(|name| out.line(name)),
         Task::Remove(name) => {
-            if !users.remove(name) {
-                err.line(&format!("mailroot: {} has no user {name}", file.display()));
+            if !Users::change(file, |users| Ok(users.remove(name)))? {
+                err.line(&format!("mailroot: {shown} has no user {name}"));
                 return Ok(Exit::NoInput);
             }
-            users.write(file)?;
-            out.line(&format!("removed {name} from {}", file.display()));
+            out.line(&format!("removed {name} from {shown}"));
         }
         Task::Add(name) => {
+            // Asked for before the file is read: it may take its time.
             err.line(&format!("Password of {name}, on one line:"));
             let mut line = String::new();
             if input.read_line(&mut line).is_err() {
                 err.line("mailroot: the password cannot be read");
                 return Ok(Exit::NoInput);
             }
-            let is_new = users.set(name, line.trim_end_matches(['\r', '\n']))?;
-            users.write(file)?;
+            let mut is_new = false;
+            Users::change(file, |users| {
+                is_new = users.set(name, line.trim_end_matches(['\r', '\n']))?;
+                Ok(true)
+            })?;
             let done = if is_new { "added" } else { "gave a new password to" };
-            out.line(&format!("{done} {name} in {}", file.display()));
+            out.line(&format!("{done} {name} in {shown}"));
         }
     }
     Ok(Exit::Ok)

@@ -3,7 +3,7 @@
 //!
 //! Pure. The defaults stand here, each beside its key.
 
-use super::parse::{DAY, HOUR, MINUTE, SECOND, path};
+use super::parse::{DAY, MINUTE, SECOND, path};
 use super::section::{Section, Span};
 use super::*;
 use std::net::IpAddr;
@@ -205,7 +205,7 @@ fn listener(mut s: Section<'_, '_>, whole: &Span, beside: &Path) -> Option<Liste
         open_relay,
         max_connections: s.count("max_connections", 1000, 1..=100_000),
         max_connections_per_client: s.count("max_connections_per_client", 0, 0..=100_000),
-        timeout: s.duration("timeout", MINUTE * 10, SECOND..=DAY.max(HOUR)),
+        timeout: s.duration("timeout", MINUTE * 10, SECOND..=DAY),
         max_session_size: s.size("max_session_size", 0),
         max_recipients: s.count("max_recipients", 100, 1..=100_000),
         max_messages: s.count("max_messages", 0, 0..=1_000_000),

@@ -3,6 +3,7 @@
 
 use crate::mail::{Envelope, leading};
 use crate::mailroot::{Result as DiskResult, Shelf, Spool};
+use crate::pickup::Layout;
 use crate::smtp::content::Content;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -16,11 +17,14 @@ pub fn deposit(
     spool: &Spool,
     name: &str,
     envelope: &Envelope,
-    dotted: bool,
+    layout: &Layout,
     content: &Content<'_>,
 ) -> DiskResult<()> {
     // Without this line a reader's judgement of leading periods could differ from ours.
-    let top = leading::write(envelope, dotted.then_some("literal"));
+    let mut top = leading::write(envelope, layout.dots.present.then_some("literal"));
+    if layout.complete_said {
+        top.extend_from_slice(leading::COMPLETE);
+    }
     spool.put(Shelf::Drop, name, &mut |file| {
         let mut out = BufWriter::with_capacity(64 * 1024, file);
         out.write_all(&top)?;

@@ -171,14 +171,12 @@ fn deposit(shared: &Shared, part: &Part) -> Outcome {
     let result = Content::plan(&job.source, layout, &stamps, can)
         .map_err(local_disk)
         .and_then(|content| {
-            crate::drop::deposit(&shared.spool, &name, &envelope, layout.dots.present, &content).map_err(
-                |error| {
-                    shared.distrust(&error);
-                    let words = error.to_string();
-                    shared.drop_usage.note(began, Some(&words));
-                    Outcome::deferred(EnhancedStatus::new(4, 3, 0), words)
-                },
-            )
+            crate::drop::deposit(&shared.spool, &name, &envelope, layout, &content).map_err(|error| {
+                shared.distrust(&error);
+                let words = error.to_string();
+                shared.drop_usage.note(began, Some(&words));
+                Outcome::deferred(EnhancedStatus::new(4, 3, 0), words)
+            })
         });
     match result {
         Ok(()) => {

@@ -122,8 +122,7 @@ impl Engine {
         let (to_keeper, keeper_line) = bounded(4096);
         let (flush_wake, flush_line) = bounded(1);
         let shared = Arc::new(Shared::new(spool, settings, mode, events, to_keeper, flush_wake));
-        survive_signals();
-        raise_file_limit();
+        prepare_process();
 
         let mut threads = Vec::new();
         let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
@@ -222,6 +221,12 @@ impl Engine {
         info!(node = %self.shared.spool.node(), "stopped");
         ending
     }
+}
+
+/// What a process that serves a mailroot wants of the system.
+pub fn prepare_process() {
+    survive_signals();
+    raise_file_limit();
 }
 
 /// Signals whose default is to end the process: SIGIO tells the holder of a lease that somebody wants to write, SIGXFSZ

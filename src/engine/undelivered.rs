@@ -337,7 +337,7 @@ pub fn bury(shared: &Shared, settings: &Settings, job: &Job, recipients: &[usize
     let read = job.source.read_at(&mut beginning, rest.start);
     // what cannot be read now is kept apart in any case
     let header = read.map_or(b"?".as_slice(), |n| beginning.get(..n).unwrap_or_default());
-    let top = leading::write_above(header, &envelope, dots);
+    let top = leading::write_above(header, &envelope, dots, layout.complete_said);
     for part in Three::IN_ORDER {
         step(shared, job, || {
             put_one(shared, part, &case, &top, &job.source, rest.clone())

@@ -7,7 +7,7 @@
 pub mod parameters;
 mod write;
 
-pub use write::{write, write_above};
+pub use write::{COMPLETE, write, write_above};
 
 use super::header::{self, Field};
 use super::mailbox::{self, Mailbox};

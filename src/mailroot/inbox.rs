@@ -7,6 +7,7 @@
 use super::error::{DiskError, Result};
 use super::gather::Gathering;
 use super::hanging::asking;
+use super::probe::kind::number;
 use super::spool::sync_folder;
 use super::volume::Volume;
 use crate::mail::MessageId;
@@ -19,12 +20,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+/// File systems on which the sync of a file without a name, and then of the folder that names it, is enough: ext4, XFS,
+/// tmpfs.
+const SURE: [i64; 3] = [0xEF53, 0x5846_5342, 0x0102_1994];
 /// The engine's user reads it, and nobody else.
 const MODE: u32 = 0o640;
 /// What has a name while it comes.
 const PREFIX: &str = ".incoming-";
 /// Such a file that nobody wrote to for this long is of a process that has ended.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Pickup, for those who put mail there in parallel.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct Inbox {
     syncs: Gathering,
     /// Files without a name can be made here, and named.
     nameless: AtomicBool,
+    /// A sync of such a file is not known to hold here.
+    forgets_nameless: bool,
 }
 
 impl Inbox {
@@ -44,6 +50,7 @@ impl Inbox {
             volume: Volume::of(pickup),
             syncs: Gathering::default(),
             nameless: AtomicBool::new(Path::new("/proc/self/fd").exists()),
+            forgets_nameless: !number(pickup).is_some_and(|number| SURE.contains(&number)),
         }
     }
 
@@ -91,6 +98,11 @@ impl Inbox {
         }
     }
 
+    /// Whose folder it is; `None`: it cannot be looked at.
+    pub fn owner(&self) -> Option<u32> {
+        self.pickup.metadata().ok().map(|meta| meta.uid())
+    }
+
     /// Bytes that are free for us on the volume of Pickup.
     pub fn free(&self) -> Result<u64> {
         fs2::available_space(&self.pickup).map_err(DiskError::when("look at the volume of", &self.pickup))
@@ -135,9 +147,14 @@ impl Incoming<'_> {
         let path = pickup.join(format!("{id}.EML"));
         let _asking = asking("publish", &path);
         self.file.sync_data().map_err(DiskError::when("sync", &path))?;
-        match &self.named {
+        // From here on it is open for reading only: the engine takes nothing that somebody may still write.
+        let named = self.named.clone();
+        let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let reading = File::open(named.as_deref().unwrap_or(Path::new(&itself)));
+        self.file = reading.map_err(DiskError::when("open", &path))?;
+        match named {
             Some(name) => {
-                std::fs::rename(name, &path).map_err(DiskError::when("rename", name))?;
+                std::fs::rename(&name, &path).map_err(DiskError::when("rename", &name))?;
                 self.named = None;
             }
             None => {
@@ -146,12 +163,22 @@ impl Incoming<'_> {
                     .map_err(|error| DiskError::when("name", &path)(error.into()))?;
             }
         }
-        let synced = self.inbox.syncs.sync(pickup, sync_folder);
+        let synced = self
+            .sync_again(&path)
+            .and_then(|()| self.inbox.syncs.sync(pickup, sync_folder));
         if synced.is_err() {
             // It is not promised, so it must not be sent: unless the engine has taken it, it goes.
             let _ = std::fs::remove_file(&path);
         }
         synced
+    }
+
+    /// Some file systems keep nothing of a file that had no name when it was synced.
+    fn sync_again(&self, path: &Path) -> Result<()> {
+        match self.inbox.forgets_nameless {
+            true => self.file.sync_all().map_err(DiskError::when("sync", path)),
+            false => Ok(()),
+        }
     }
 }
 

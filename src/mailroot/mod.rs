@@ -14,7 +14,6 @@
 //! message file's own, read after the claim. `tests/presence.rs` builds each row and looks what becomes of it.
 
 mod across;
-pub mod desk;
 pub mod error;
 pub mod evidence;
 mod gather;
@@ -27,6 +26,7 @@ pub mod names;
 pub mod node;
 pub mod probe;
 pub mod prune;
+pub mod reception;
 pub mod spool;
 pub mod tree;
 pub mod volume;

@@ -19,6 +19,7 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A folder of the tree with the name of its setting and the mode that it is made with.
 #[derive(Debug, Clone, Copy)]
@@ -151,6 +152,44 @@ pub fn write_new(path: &Path, text: &str) -> Result<bool> {
     Ok(true)
 }
 
+/// The right to change a file beside which it lies, for programs that read it, change it and put it back.
+#[derive(Debug)]
+pub struct Turn(PathBuf);
+
+/// Who holds a turn for this long has ended.
+const TURN: Duration = Duration::from_secs(60);
+
+impl Turn {
+    /// Waits until nobody else has it.
+    pub fn take(path: &Path) -> Result<Self> {
+        let lock = path.with_extension("lock");
+        loop {
+            match OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&lock)
+            {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let since = lock.metadata().and_then(|meta| meta.modified());
+                    if since.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > TURN)) {
+                        let _ = std::fs::remove_file(&lock);
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(error) => return Err(DiskError::when("make", &lock)(error)),
+                Ok(_) => return Ok(Self(lock)),
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Puts a file that only its owner may read in the place of a former one, in one step. It belongs to whom the former
 /// one belonged, or the folder: root makes such files for the service.
 pub fn replace_private(path: &Path, text: &str) -> Result<()> {
@@ -169,7 +208,8 @@ pub fn replace_private(path: &Path, text: &str) -> Result<()> {
     };
     let written = write()
         .map_err(DiskError::when("write", &beside))
-        .and_then(|()| std::fs::rename(&beside, path).map_err(DiskError::when("replace", path)));
+        .and_then(|()| std::fs::rename(&beside, path).map_err(DiskError::when("replace", path)))
+        .and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))));
     if written.is_err() {
         let _ = std::fs::remove_file(&beside);
     }

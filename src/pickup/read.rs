@@ -43,9 +43,7 @@ impl ReadRules {
             max_size: config.messages.max_size,
         }
     }
-}
 
-impl ReadRules {
     fn is_too_large(&self, size: u64) -> bool {
         self.max_size > 0 && size > self.max_size
     }
@@ -271,6 +269,7 @@ impl Header {
                 body: head.body_start as u64..judged.end,
                 dots: judged.dots,
                 dots_said: self.said_dots.is_some(),
+                complete_said: self.said_complete,
                 missing: self.facts.missing,
                 eight_bit_header: self.facts.eight_bit,
                 eight_bit_body: body.eight_bit,

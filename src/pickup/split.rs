@@ -43,6 +43,9 @@ pub(super) fn head<'s>(
     let mut line_start = start.min(bytes.len());
     loop {
         if let Some((header_end, body_start)) = find_empty_line(&bytes, &mut line_start) {
+            if header_end.saturating_sub(start) > MAX_HEADER {
+                return Ok(None); // in memory it is searched as a whole
+            }
             return Ok(Some(Head {
                 bytes,
                 header_end,

@@ -49,6 +49,8 @@ pub struct Layout {
     pub dots: Dots,
     /// The verdict came with the file, on an `x-dots` line.
     pub dots_said: bool,
+    /// It was said by `x-complete` that the message is whole.
+    pub complete_said: bool,
     /// Headers to add because they are missing.
     pub missing: Missing,
     /// A byte over 127 in the header block (RFC 6532), outside `omit`.

@@ -73,6 +73,15 @@ impl<'a> Whole<'a> {
     }
 }
 
+impl Whole<'_> {
+    /// All of it has come, also if that is nothing.
+    pub(super) fn finish(self) {
+        if !self.begun {
+            self.piece.clear();
+        }
+    }
+}
+
 impl io::Write for Whole<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !std::mem::replace(&mut self.begun, true) {

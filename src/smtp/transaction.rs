@@ -104,10 +104,12 @@ impl<'a> Manifest<'a> {
 pub(super) fn write_content(body: &dyn Body, offers: &Offers, to: &mut Vec<u8>) -> std::io::Result<()> {
     let mut whole = Whole::new(to);
     if offers.chunking {
-        body.write_plain(&mut whole)
+        body.write_plain(&mut whole)?;
     } else {
-        body.write_data(&mut whole)
+        body.write_data(&mut whole)?;
     }
+    whole.finish();
+    Ok(())
 }
 
 /// A transaction alone on its connection.

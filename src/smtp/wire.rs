@@ -168,10 +168,11 @@ impl Wire {
         while !rest.is_empty() {
             let mut bytes = 0;
             let fitting = rest.iter().take(WRITE_SLICES).take_while(|slice| {
+                let goes = bytes < WRITE_PIECE;
                 bytes += slice.len();
-                bytes <= WRITE_PIECE
+                goes
             });
-            let count = fitting.count().max(1);
+            let count = fitting.count();
             let (mut group, others) = std::mem::take(&mut rest).split_at_mut(count);
             timed.within(time);
             while !group.is_empty() {

@@ -43,7 +43,7 @@ pub fn listener(data: &[u8]) {
         return;
     };
     let mut file = leading::write(&envelope, Some("literal"));
-    file.extend_from_slice(b"x-complete: yes\r\n");
+    file.extend_from_slice(leading::COMPLETE);
     file.extend_from_slice(RECEIVED);
     file.extend_from_slice(&message);
     let reading = read(&file.as_slice(), &rules(DotsSetting::Auto)).unwrap();

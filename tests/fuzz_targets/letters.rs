@@ -262,7 +262,12 @@ fn bad_reads_back(text: &[u8], submission: &Submission, rules: &ReadRules) {
     let said = if layout.dots.stuffed { "stuffed" } else { "literal" };
     let rest = &text[layout.leading.end as usize..];
     let said = layout.dots_said.then_some(said);
-    let mut file = leading::write_above(&rest[..rest.len().min(256)], &submission.envelope, said);
+    let mut file = leading::write_above(
+        &rest[..rest.len().min(256)],
+        &submission.envelope,
+        said,
+        layout.complete_said,
+    );
     let top = file.len();
     file.extend_from_slice(rest);
     let again = read(&file, rules).unwrap().submission;

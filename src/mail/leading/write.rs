@@ -4,6 +4,9 @@ use super::parameters::{is_envid, is_orcpt};
 use super::{END_MARK, EXCHANGE, OURS, is_one_of};
 use crate::mail::{Address, Envelope, Recipient, header};
 
+/// A line of the block: the message is whole, whatever its boundaries say.
+pub const COMPLETE: &[u8] = b"x-complete: yes\r\n";
+
 /// The block, CRLF lines, nothing after it; `dots` is the value of an `x-dots` line (`literal`, `stuffed`).
 ///
 /// Nothing in an envelope can add a line or a parameter: addresses hold no control character, and parameters are
@@ -28,8 +31,11 @@ pub fn write(env: &Envelope, dots: Option<&str>) -> Vec<u8> {
 /// The block above a header block that stays as it is and begins with `header`. Fields in it that look like ours are
 /// the message's own (they stood below an end mark): they must not be read as a part of the block, or a stranger's
 /// header would name recipients. So the end is marked as Exchange does it, where it would not be seen otherwise.
-pub fn write_above(header: &[u8], env: &Envelope, dots: Option<&str>) -> Vec<u8> {
+pub fn write_above(header: &[u8], env: &Envelope, dots: Option<&str>, complete: bool) -> Vec<u8> {
     let mut out = write(env, dots);
+    if complete {
+        out.extend_from_slice(COMPLETE);
+    }
     let first_line = header::lines(header).next().unwrap_or_default();
     let ends_by_itself = match header::scan(first_line, 1).as_deref() {
         Ok([first]) => !is_one_of(first, &OURS) && !is_one_of(first, &EXCHANGE) && !first.is(END_MARK),
@@ -197,13 +203,13 @@ mod tests {
             ("From: a@b\r\nX-Receiver: <evil@x.example>\r\n", 2),
             ("", 2),
         ] {
-            let mut file = write_above(header.as_bytes(), &env, None);
+            let mut file = write_above(header.as_bytes(), &env, None, false);
             file.extend_from_slice(header.as_bytes());
             let leading = read_back(&file);
             assert_eq!((leading.fields, leading.dots), (fields, None), "{header}");
             assert_eq!(envelope(leading), env, "{header}");
         }
-        assert_eq!(write_above(b"\r\nbody", &env, None), write(&env, None));
+        assert_eq!(write_above(b"\r\nbody", &env, None, false), write(&env, None));
     }
 
     #[test]

@@ -43,9 +43,12 @@ pub(super) fn exchange(
     }
 }
 
-/// Who the client acts for (the first part) is no matter of ours.
+/// Nobody acts for somebody else.
 fn plain(text: &str) -> Result<(String, String), Reply> {
     match text.split('\0').collect::<Vec<_>>().as_slice() {
+        [other, name, _] if !other.is_empty() && other != name => {
+            Err(Reply::new(535, "5.7.8", "You may log in for yourself only"))
+        }
         [_, name, password] => Ok(((*name).to_owned(), (*password).to_owned())),
         _ => Err(garbled()),
     }
@@ -56,7 +59,8 @@ fn ask(wire: &mut Wire, words: &str) -> Result<Result<String, Reply>, Gone> {
     Ok(match wire.line(LONGEST)? {
         Line::Whole(line) if line == b"*" => Err(Reply::new(501, "5.7.0", "Authentication cancelled")),
         Line::Whole(line) => decoded(&line),
-        Line::TooLong | Line::Broken => Err(garbled()),
+        Line::TooLong => Err(Reply::new(500, "5.5.6", "The answer is too long")),
+        Line::Broken => Err(garbled()),
     })
 }
 

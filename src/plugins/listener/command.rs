@@ -123,12 +123,14 @@ fn client_name(text: &str) -> Result<String, Reply> {
     }
 }
 
+fn digits(text: &str) -> Option<u64> {
+    let are_digits = text.bytes().all(|b| b.is_ascii_digit());
+    are_digits.then(|| text.parse().ok()).flatten()
+}
+
 fn bdat(rest: &str) -> Result<Command, Reply> {
     let mut words = rest.split_ascii_whitespace();
-    let size = words
-        .next()
-        .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-    let size = size.and_then(|digits| digits.parse().ok());
+    let size = words.next().and_then(digits);
     let is_last = match (words.next(), words.next()) {
         (None, _) => Some(false),
         (Some(word), None) if word.eq_ignore_ascii_case("LAST") => Some(true),
@@ -184,7 +186,7 @@ fn mail(rest: &str, default_domain: &str) -> Result<Mail, Reply> {
     }
     for (key, value) in each(&words) {
         match key.to_ascii_uppercase().as_str() {
-            "SIZE" => set(key, &mut mail.size, value.parse().ok())?,
+            "SIZE" => set(key, &mut mail.size, digits(value))?,
             // Line ends of ours are not the client's, so binary is not offered.
             "BODY" if value.eq_ignore_ascii_case("BINARYMIME") => return Err(not_known("BODY=BINARYMIME")),
             "BODY" => set(key, &mut mail.body, BodyType::parse(value))?,
@@ -333,6 +335,7 @@ mod tests {
             ("MAIL FROM:", 501),
             ("MAIL FROM:<a b@c>", 501),
             ("MAIL FROM:<a@b.test> SIZE=x", 501),
+            ("MAIL FROM:<a@b.test> SIZE=+5", 501),
             ("MAIL FROM:<a@b.test> SIZE=1 SIZE=2", 501),
             ("MAIL FROM:<a@b.test> SOLICIT=x", 555),
             ("MAIL FROM:<a@b.test> BODY=BINARYMIME", 555),

@@ -77,6 +77,8 @@ pub(super) struct Head {
     bytes: Vec<u8>,
     /// Lines before this one are fields.
     line: usize,
+    /// So far there is no other line end.
+    looked: usize,
     hops: usize,
 }
 
@@ -95,10 +97,13 @@ impl Head {
     /// Takes the next part of the message.
     pub fn feed(&mut self, bytes: &[u8]) -> Fed {
         self.bytes.extend_from_slice(bytes);
-        while let Some(rest) = self.bytes.get(self.line..)
-            && let Some(end) = memchr::memchr(b'\n', rest)
+        while let Some(unseen) = self.bytes.get(self.looked..)
+            && let Some(end) = memchr::memchr(b'\n', unseen).map(|at| self.looked + at + 1)
         {
-            let line = rest.get(..=end).unwrap_or_default();
+            if end > MAX_HEADER {
+                return Fed::TooLarge;
+            }
+            let line = self.bytes.get(self.line..end).unwrap_or_default();
             if header::without_line_end(line).is_empty() {
                 return Fed::Over;
             }
@@ -109,8 +114,9 @@ impl Head {
                 }
                 kind => self.hops += usize::from(kind == Kind::Received),
             }
-            self.line += end + 1;
+            (self.line, self.looked) = (end, end);
         }
+        self.looked = self.bytes.len();
         if self.bytes.len() > MAX_HEADER {
             return Fed::TooLarge;
         }

@@ -1,13 +1,14 @@
 //! Who is here: the sessions of one process, counted against the limits, shown in Status and ended on request.
 //!
-//! Reads and writes: `Status/listener/` through [`Desk`]. Thread: any; `listen-desk` shows them and looks what is asked.
+//! Reads and writes: `Status/listener/` through [`Reception`]. Thread: any; `listen-status` shows them and looks what is asked.
 
 use crate::mailroot::NodeName;
-use crate::mailroot::desk::Desk;
+use crate::mailroot::reception::Reception;
 use crate::stop::Stop;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -18,6 +19,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// All sessions of this process.
 #[derive(Default)]
 pub(super) struct Guests {
+    /// No new ones; looked at every second, so that no client waits for the storage.
+    pub paused: AtomicBool,
     here: Mutex<Here>,
     gone: Condvar,
 }
@@ -164,11 +167,13 @@ impl Drop for Guest {
 }
 
 /// Shows who is here until the end, and does what is asked.
-pub(super) fn keep_desk(guests: &Guests, desk: &Desk, node: &NodeName, stop: &Stop) {
+pub(super) fn keep_reception(guests: &Guests, reception: &Reception, node: &NodeName, stop: &Stop) {
+    reception.sweep();
     let mut is_shown = false;
     let mut told = false;
     while !stop.sleep(LOOK) {
-        for which in desk.asked(node.as_str()) {
+        guests.paused.store(reception.is_paused(), Ordering::Relaxed);
+        for which in reception.asked(node.as_str()) {
             info!(
                 session = which.unwrap_or(0),
                 "asked to end {}",
@@ -183,7 +188,7 @@ pub(super) fn keep_desk(guests: &Guests, desk: &Desk, node: &NodeName, stop: &St
         let sessions = guests.shown(node.as_str());
         if sessions.is_some() || is_shown {
             is_shown = sessions.is_some();
-            let done = desk.show(node.as_str(), sessions.as_deref());
+            let done = reception.show(node.as_str(), sessions.as_deref());
             if let Err(error) = &done
                 && !told
             {
@@ -192,5 +197,5 @@ pub(super) fn keep_desk(guests: &Guests, desk: &Desk, node: &NodeName, stop: &St
             told = done.is_err();
         }
     }
-    let _ = desk.show(node.as_str(), None);
+    let _ = reception.show(node.as_str(), None);
 }

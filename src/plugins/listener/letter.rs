@@ -17,6 +17,8 @@ use tracing::warn;
 
 /// Small messages are one write.
 const BUFFER: usize = 64 * 1024;
+/// After so many bytes it is looked again whether there is room.
+const LOOK_AGAIN: u64 = 8 * 1024 * 1024;
 
 /// See above.
 pub(super) struct Letter<'h> {
@@ -26,19 +28,31 @@ pub(super) struct Letter<'h> {
     head: Option<Head>,
     /// Of what the client sent.
     size: u64,
-    most: u64,
+    limits: Limits,
     max_hops: usize,
+    inbox: &'h Inbox,
+    min_free: u64,
+    /// Of `size`, when it was last looked how much room there is.
+    looked_at: u64,
+}
+
+/// How large it may be, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub message: u64,
+    /// What is left of the session's.
+    pub session: u64,
 }
 
 impl<'h> Letter<'h> {
-    /// Of at most `most` bytes.
+    /// Begins with what we put on top.
     pub fn begin(
         inbox: &'h Inbox,
         rules: &Rules,
         client: &Client,
         utf8: bool,
         envelope: &Envelope,
-        most: u64,
+        limits: Limits,
     ) -> Result<Self, Reply> {
         let id = MessageId::generate();
         let file = inbox.open().map_err(|error| disk(&error, error.source.kind()))?;
@@ -47,12 +61,15 @@ impl<'h> Letter<'h> {
             file: BufWriter::with_capacity(BUFFER, file),
             head: Some(Head::default()),
             size: 0,
-            most,
+            limits,
             max_hops: rules.max_hops,
+            inbox,
+            min_free: rules.listener.min_free,
+            looked_at: 0,
         };
         let mut top = leading::write(envelope, Some("literal"));
         // The end was seen, whatever its boundaries say.
-        top.extend_from_slice(b"x-complete: yes\r\n");
+        top.extend_from_slice(leading::COMPLETE);
         top.extend_from_slice(received(id, rules, client, utf8).as_bytes());
         letter.write(&top)?;
         Ok(letter)
@@ -66,19 +83,27 @@ impl<'h> Letter<'h> {
         self.size
     }
 
-    pub fn most(&self) -> u64 {
-        self.most
-    }
-
     /// The next part. What is refused is refused for good.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Reply> {
         self.size = self.size.saturating_add(bytes.len() as u64);
-        if self.size > self.most {
+        if self.size > self.limits.message {
             return Err(Reply::new(
                 552,
                 "5.3.4",
                 "Message size exceeds fixed maximum message size",
             ));
+        }
+        if self.size > self.limits.session {
+            // In another session it may have its place.
+            return Err(Reply::new(
+                452,
+                "4.3.4",
+                "Session size exceeds fixed maximum session size",
+            ));
+        }
+        if self.size - self.looked_at >= LOOK_AGAIN {
+            self.looked_at = self.size;
+            there_is_room(self.inbox, self.min_free, 0)?;
         }
         let Some(head) = &mut self.head else {
             return self.write(bytes);
@@ -110,7 +135,7 @@ impl<'h> Letter<'h> {
 
     fn hops_are_few(&self) -> Result<(), Reply> {
         match &self.head {
-            Some(head) if head.hops() > self.max_hops => Err(Reply::new(
+            Some(head) if head.hops() >= self.max_hops => Err(Reply::new(
                 554,
                 "5.4.6",
                 "Too many hops: the message goes round in circles",
@@ -121,6 +146,21 @@ impl<'h> Letter<'h> {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Reply> {
         self.file.write_all(bytes).map_err(|error| trouble(&error))
+    }
+}
+
+/// Whether so many bytes fit in beside what is to stay free; else the reply.
+pub(super) fn there_is_room(inbox: &Inbox, min_free: u64, size: u64) -> Result<(), Reply> {
+    match inbox.free() {
+        Ok(free) if free >= min_free.saturating_add(size) => Ok(()),
+        Ok(free) => {
+            warn!(free, "too little room on the volume of Pickup: no mail is taken");
+            Err(Reply::new(452, "4.3.1", "Insufficient system storage"))
+        }
+        Err(error) => {
+            warn!(%error, "no mail is taken");
+            Err(Reply::new(451, "4.3.0", "Pickup cannot be reached now"))
+        }
     }
 }
 

@@ -26,8 +26,8 @@ mod wire;
 
 use crate::config::{Config, Listener};
 use crate::mailroot::NodeName;
-use crate::mailroot::desk::Desk;
 use crate::mailroot::inbox::Inbox;
+use crate::mailroot::reception::Reception;
 use crate::stop::Stop;
 use guests::Guests;
 use reply::Reply;
@@ -36,6 +36,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,7 +46,7 @@ pub use rules::judge;
 
 /// Who waits for clients looks so often whether the end has come.
 const LOOK: Duration = Duration::from_millis(250);
-/// What a client is in the middle of may take so long when the end has come.
+/// A message that is being put into Pickup may take so long when the end has come.
 const GRACE: Duration = Duration::from_secs(5);
 /// A session's thread needs no more.
 const STACK: usize = 1024 * 1024;
@@ -53,7 +54,7 @@ const STACK: usize = 1024 * 1024;
 /// What all sessions share.
 struct House {
     inbox: Inbox,
-    desk: Desk,
+    reception: Reception,
     guests: Arc<Guests>,
     stop: Stop,
 }
@@ -95,10 +96,22 @@ impl Listeners {
     pub fn start(config: &Config, stop: Stop) -> Result<Self, Trouble> {
         let house = House {
             inbox: Inbox::new(&config.folders.pickup),
-            desk: Desk::of(&config.folders.status),
+            reception: Reception::of(&config.folders.status),
             guests: Arc::default(),
             stop,
         };
+        let user = rustix::process::geteuid().as_raw();
+        if let Some(owner) = house
+            .inbox
+            .owner()
+            .filter(|owner| *owner != user && !config.listeners.is_empty())
+        {
+            return Err(Trouble::Settings(format!(
+                "{} belongs to user {owner}, and this is user {user}: the engine could not read what is put there; let both \
+                 run as the same user",
+                config.folders.pickup.display()
+            )));
+        }
         house.inbox.sweep();
         let mut listeners = Self {
             house: Arc::new(house),
@@ -120,9 +133,9 @@ impl Listeners {
                 Arc::clone(&listeners.house),
                 NodeName::generate(&config.server.hostname),
             );
-            let show = move || guests::keep_desk(&house.guests, &house.desk, &node, &house.stop);
+            let show = move || guests::keep_reception(&house.guests, &house.reception, &node, &house.stop);
             match std::thread::Builder::new()
-                .name("listen-desk".to_owned())
+                .name("listen-status".to_owned())
                 .spawn(show)
             {
                 Ok(showing) => listeners.showing = Mutex::new(Some(showing)),
@@ -193,15 +206,24 @@ impl Listeners {
             .iter()
             .map(|door| &door.accepting)
             .chain([&self.showing]);
+        let until = Instant::now() + GRACE;
         for thread in threads {
             let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if thread.is_some_and(|thread| thread.join().is_err()) {
+            let Some(thread) = thread else {
+                continue;
+            };
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if !thread.is_finished() {
+                warn!("the storage does not answer; the listener ends all the same");
+            } else if thread.join().is_err() {
                 error!("an internal error of the listener; please report it");
             }
         }
         // Nobody can come any more.
         self.house.guests.end(None);
-        let left = self.house.guests.wait_until_gone(Instant::now() + GRACE);
+        let left = self.house.guests.wait_until_gone(until);
         if left > 0 {
             warn!(sessions = left, "cut off; nothing was promised to them");
         }
@@ -233,7 +255,7 @@ fn admit(house: &Arc<House>, rules: Arc<Rules>, door: SocketAddr, tcp: TcpStream
         info!(%client, "refused: it is not among the clients that may connect");
         return turn_away(&tcp, &Reply::new(554, "5.7.1", "You may not connect here"));
     }
-    if house.desk.is_paused() {
+    if house.guests.paused.load(Ordering::Relaxed) {
         info!(%client, "refused: paused");
         return turn_away(
             &tcp,
@@ -251,7 +273,7 @@ fn admit(house: &Arc<House>, rules: Arc<Rules>, door: SocketAddr, tcp: TcpStream
     let house = Arc::clone(house);
     let serve = move || {
         let mut timed = wire::timed(tcp);
-        timed.reads_until(Some(guest.facts.stop.clone()));
+        timed.ends_with(Some(guest.facts.stop.clone()));
         let wire = wire::Wire::new(timed, rules.listener.timeout);
         session::serve(&house, rules, wire, client, &guest.facts);
     };

@@ -3,19 +3,19 @@
 //!
 //! Reads: certificate and key, when it is made. Thread: any.
 
-use super::users::Door;
-use crate::config::{Certificate, Config, Listener, ListenerTls, hosts};
+use super::users::Passwords;
+use crate::config::{Certificate, Config, Listener, ListenerTls, Network, hosts};
 use crate::mail::Address;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What is put on top of a message counts as the message's for whoever takes it out of Pickup.
-const OUR_SHARE: u64 = 1024;
+const OUR_SHARE: u64 = 2048;
 
 /// See above.
 pub(super) struct Rules {
@@ -28,11 +28,11 @@ pub(super) struct Rules {
     /// With a certificate.
     pub tls: Option<Arc<ServerConfig>>,
     /// With a users file.
-    pub users: Option<Door>,
+    pub users: Option<Passwords>,
     local: HashSet<String>,
-    relayed: HashSet<String>,
-    /// Every name below these.
-    relayed_below: HashSet<String>,
+    /// Whether others may relay to these domains, and to every name below those.
+    exact: HashMap<String, bool>,
+    below: HashMap<String, bool>,
 }
 
 impl Rules {
@@ -44,6 +44,12 @@ impl Rules {
                 listener.port
             ));
         }
+        if (1..=2 * OUR_SHARE).contains(&config.messages.max_size) {
+            let least = 2 * OUR_SHARE;
+            return Err(format!(
+                "messages.max_size is too small for a listener: it must be more than {least} bytes, or 0"
+            ));
+        }
         let domains = &config.domains;
         let local = std::iter::once(&domains.default).chain(&domains.aliases).cloned();
         let mut rules = Self {
@@ -51,14 +57,14 @@ impl Rules {
             default_domain: domains.default.clone(),
             max_size: match config.messages.max_size {
                 0 => 0,
-                size => size.saturating_sub(OUR_SHARE).max(1),
+                size => size.saturating_sub(OUR_SHARE),
             },
             max_hops: config.messages.max_hops,
             tls: None,
-            users: listener.users_file.as_deref().map(Door::new),
+            users: listener.users_file.as_deref().map(Passwords::new),
             local: local.collect(),
-            relayed: HashSet::new(),
-            relayed_below: HashSet::new(),
+            exact: HashMap::new(),
+            below: HashMap::new(),
             listener: listener.clone(),
         };
         if let Some(certificate) = listener
@@ -68,11 +74,12 @@ impl Rules {
         {
             rules.tls = Some(server_config(certificate)?);
         }
-        for remote in config.remote.iter().filter(|remote| remote.relay) {
-            match remote.name.strip_prefix("*.") {
-                Some(below) => rules.relayed_below.insert(below.to_owned()),
-                None => rules.relayed.insert(remote.name.clone()),
+        for remote in &config.remote {
+            let (map, name) = match remote.name.strip_prefix("*.") {
+                Some(below) => (&mut rules.below, below),
+                None => (&mut rules.exact, remote.name.as_str()),
             };
+            map.insert(name.to_owned(), remote.relay);
         }
         Ok(rules)
     }
@@ -82,18 +89,17 @@ impl Rules {
     pub fn takes(&self, recipient: &Address, client: IpAddr, authenticated: bool) -> bool {
         let domain = recipient.domain();
         let domain = hosts::domain(domain.strip_suffix('.').unwrap_or(domain)).unwrap_or_default();
-        let mut above = domain.split_once('.').map(|(_, above)| above);
-        let is_below = std::iter::from_fn(|| {
-            let name = above?;
-            above = name.split_once('.').map(|(_, above)| above);
-            Some(name)
-        })
-        .any(|name| self.relayed_below.contains(name));
         self.local.contains(&domain)
-            || self.relayed.contains(&domain)
-            || is_below
+            || self.is_relayed(&domain)
             || (authenticated && self.listener.relay_authenticated)
             || self.listener.relay.include(client)
+    }
+
+    /// As the entry says that the domain's mail goes by: its own, else the nearest with a star.
+    fn is_relayed(&self, domain: &str) -> bool {
+        let above = std::iter::successors(Some(domain), |name| Some(name.split_once('.')?.1)).skip(1);
+        let nearest = || above.into_iter().find_map(|name| self.below.get(name));
+        self.exact.get(domain).or_else(nearest).copied().unwrap_or(false)
     }
 }
 
@@ -101,12 +107,12 @@ impl Rules {
 pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
     let rules = Rules::new(config, listener)?;
     let mut who = Vec::new();
-    if let Some(door) = &rules.users {
-        let users = door.count().map_err(|error| error.to_string())?;
+    if let Some(passwords) = &rules.users {
+        let users = passwords.count().map_err(|error| error.to_string())?;
         who.push(format!("{users} users can log in"));
         if rules.tls.is_none() && !listener.allow_plaintext_auth {
             return Err(format!(
-                "the listener on port {} has users and no certificate, so nobody can log in: name a certificate, or set \
+                "the listener on port {} has users and no TLS, so nobody can log in: give it a certificate, or set \
                  allow_plaintext_auth = true if you must",
                 listener.port
             ));
@@ -136,14 +142,34 @@ pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
 /// Whether strangers may relay here, in words. `None`: they may not, or it is meant.
 fn open_relay(listener: &Listener) -> Option<&'static str> {
     let from_everyone = |clients: &crate::config::Clients| match clients.only {
-        true => clients.list.iter().any(|network| network.length == 0),
-        false => true,
+        true => covers_all(&clients.list),
+        false => !covers_all(&clients.list),
     };
     let is_open = listener.anonymous && from_everyone(&listener.relay) && from_everyone(&listener.clients);
     (is_open && !listener.open_relay).then_some(
         "anyone who can reach it may send mail to anywhere through it: an open relay, which others will soon find and \
          block; set relay = \"only\" and name your clients in relay_list, or open_relay = true if no stranger reaches it",
     )
+}
+
+/// Whether these networks are all there is, of one kind of addresses: also in parts.
+fn covers_all(networks: &[Network]) -> bool {
+    let mut sorted: Vec<&Network> = networks.iter().collect();
+    sorted.sort_by_key(|network| network.length);
+    let mut apart: Vec<&Network> = Vec::new();
+    for network in sorted {
+        // Many small ones are no whole; to compare each with each would take long.
+        if apart.len() < 1000 && !apart.iter().any(|larger| larger.holds(network.address)) {
+            apart.push(network);
+        }
+    }
+    let share = |is_v4: bool| -> f64 {
+        let of_kind = apart.iter().filter(|network| network.address.is_ipv4() == is_v4);
+        of_kind
+            .map(|network| 0.5_f64.powi(i32::from(network.length)))
+            .sum()
+    };
+    share(true) >= 1.0 || share(false) >= 1.0
 }
 
 fn server_config(certificate: &Certificate) -> Result<Arc<ServerConfig>, String> {

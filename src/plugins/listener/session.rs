@@ -10,7 +10,7 @@ use super::House;
 use super::auth;
 use super::command::{self, Command, Mail, Rcpt};
 use super::guests::{Facts, Now};
-use super::letter::Letter;
+use super::letter::{Letter, there_is_room};
 use super::reply::Reply;
 use super::rules::Rules;
 use super::wire::{Gone, Line, Wire};
@@ -21,6 +21,11 @@ use tracing::{debug, info, warn};
 
 /// RFC 5321 §4.5.3.1.4 asks for 512, and extensions for more: addresses, DSN parameters.
 const COMMAND: usize = 2048;
+
+/// The leading block is a part of the header block, of which Pickup takes 16 MiB.
+const MAX_ENVELOPE: usize = 8 * 1024 * 1024;
+/// The words around an address in it.
+const PER_RECIPIENT: usize = 80;
 
 /// Who it is.
 pub(super) struct Client {
@@ -40,6 +45,8 @@ pub(super) struct Client {
 struct Transaction<'h> {
     mail: Mail,
     recipients: Vec<Rcpt>,
+    /// What they take in the file, at most.
+    envelope_bytes: usize,
     /// What has come of it by BDAT.
     letter: Option<Letter<'h>>,
     /// A chunk of it was refused, so it cannot be completed any more.
@@ -63,6 +70,8 @@ pub(super) struct Session<'h> {
 
 /// What follows a command.
 enum Next {
+    /// It has been said.
+    Go,
     Say(Reply),
     /// Say this and close.
     Close(Reply),
@@ -117,7 +126,7 @@ impl<'h> Session<'h> {
                 let (words, last) = match gone {
                     Gone::Closed => return "the client closed the connection".to_owned(),
                     Gone::TimedOut => ("the client was silent for too long", "Connection timed out"),
-                    Gone::Ending => ("mailroot is ending", "Service shutting down"),
+                    Gone::Ending => ("it was ended", "Closing connection"),
                 };
                 Reply::new(421, "4.4.2", last).write(self.wire.say());
                 words.to_owned()
@@ -140,17 +149,26 @@ impl<'h> Session<'h> {
             let line = self.wire.line(COMMAND)?;
             let command = match line {
                 Line::Whole(line) => command::parse(&line, &self.rules.default_domain),
-                Line::TooLong => Err(Reply::new(500, "5.5.6", "Line too long")),
-                Line::Broken => Err(Reply::syntax("a line ends in CR LF, and holds neither elsewhere")),
+                Line::TooLong => Err(Reply::syntax("the line is too long")),
+                Line::Broken => {
+                    // Another server could see other commands in what follows.
+                    let reply = Reply::syntax("a line ends in CR LF, and holds neither elsewhere");
+                    self.say(&reply);
+                    return Ok(reply.shown());
+                }
             };
             let next = match command {
                 Ok(command) => {
-                    self.show(command.verb());
-                    self.obey(command)?
+                    let verb = command.verb();
+                    self.show(verb);
+                    let next = self.obey(command)?;
+                    self.show(verb);
+                    next
                 }
                 Err(reply) => Next::Say(reply),
             };
             match next {
+                Next::Go => {}
                 Next::Say(reply) => self.say(&reply),
                 Next::Quit => {
                     let words = format!("{} Service closing transmission channel", self.rules.hostname);
@@ -191,7 +209,8 @@ impl<'h> Session<'h> {
 
     fn say(&mut self, reply: &Reply) {
         if !reply.is_positive() {
-            self.errors += 1;
+            // What is refused only for now is no mistake of the client's.
+            self.errors += usize::from(reply.code >= 500);
             info!(client = %self.client.address, helo = self.client.name, reply = reply.shown(), "refused");
         }
         reply.write(self.wire.say());
@@ -207,6 +226,7 @@ impl<'h> Session<'h> {
             .map_err(|why| format!("the TLS handshake failed: {why}"))?;
         self.client.tls = self.wire.tls_facts();
         self.client.greeted = false;
+        self.client.extended = false;
         self.client.name.clear();
         self.client.user = None;
         self.transaction = None;
@@ -327,7 +347,11 @@ impl<'h> Session<'h> {
             Ok(credentials) => credentials,
             Err(reply) => return Ok(reply),
         };
-        let opened = self.rules.users.as_ref().map(|door| door.opens(&name, &password));
+        let opened = self
+            .rules
+            .users
+            .as_ref()
+            .map(|passwords| passwords.are(&name, &password));
         Ok(match opened {
             Some(Ok(true)) => {
                 info!(client = %self.client.address, user = name, "logged in");
@@ -377,7 +401,15 @@ impl<'h> Session<'h> {
                 "Message size exceeds fixed maximum message size",
             ));
         }
-        if listener.max_session_size > 0 && self.bytes.saturating_add(size) > listener.max_session_size {
+        let session = listener.max_session_size;
+        if session > 0 && size > session {
+            return Next::Say(Reply::new(
+                552,
+                "5.3.4",
+                "Message size exceeds fixed maximum session size",
+            ));
+        }
+        if session > 0 && self.bytes.saturating_add(size) > session {
             return Next::Close(Reply::new(
                 421,
                 "4.3.4",
@@ -391,22 +423,15 @@ impl<'h> Session<'h> {
         {
             return Next::Say(Reply::new(553, "5.6.7", "This address wants SMTPUTF8"));
         }
-        match self.house.inbox.free() {
-            Ok(free) if free >= listener.min_free.saturating_add(size) => {}
-            Ok(free) => {
-                warn!(free, "too little room on the volume of Pickup: no mail is taken");
-                return Next::Say(Reply::new(452, "4.3.1", "Insufficient system storage"));
-            }
-            Err(error) => {
-                warn!(%error, "no mail is taken");
-                return Next::Say(Reply::new(451, "4.3.0", "Pickup cannot be reached now"));
-            }
+        if let Err(reply) = there_is_room(&self.house.inbox, listener.min_free, size) {
+            return Next::Say(reply);
         }
         let sender = mail.sender.as_ref().map_or("<>", |sender| sender.as_str());
         let reply = Reply::new(250, "2.1.0", format!("{sender}....Sender OK"));
         self.transaction = Some(Transaction {
             mail,
             recipients: Vec::new(),
+            envelope_bytes: 0,
             letter: None,
             broken: false,
         });
@@ -429,6 +454,11 @@ impl<'h> Session<'h> {
         }
         if !rules.takes(&rcpt.address, client.address.ip(), client.user.is_some()) {
             return Reply::new(550, "5.7.1", format!("Unable to relay for {}", rcpt.address));
+        }
+        let orcpt = rcpt.orcpt.as_ref().map_or(0, String::len);
+        transaction.envelope_bytes += rcpt.address.as_str().len() + orcpt + PER_RECIPIENT;
+        if transaction.envelope_bytes > MAX_ENVELOPE {
+            return Reply::new(452, "4.5.3", "Too many recipients");
         }
         let reply = Reply::new(250, "2.1.5", rcpt.address.as_str());
         let is_known = |known: &Rcpt| known.address == rcpt.address;

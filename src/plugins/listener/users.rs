@@ -1,6 +1,6 @@
 //! Who may log in: a file with one `NAME:HASH` in a line, the hash an Argon2 string (RFC 9106) as other tools write it.
 //!
-//! Reads: that file, anew when it has changed. Writes: it, for `mailroot user`, through `mailroot`. A check takes some
+//! Reads: that file, at each login. Writes: it, for `mailroot user`, through `mailroot`. A check takes some
 //! 20 MiB and tens of milliseconds on purpose, so only a few run at the same time. Thread: any.
 
 use crate::mailroot::tree;
@@ -10,7 +10,7 @@ use argon2::{Argon2, password_hash};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 /// No name is longer.
 const MAX_NAME: usize = 255;
@@ -91,8 +91,23 @@ impl Users {
         self.hashes.keys().map(String::as_str)
     }
 
+    /// Reads the file, lets it be changed, and puts it back if it was; nobody else changes it meanwhile. Returns whether it
+    /// was.
+    pub fn change(
+        path: &Path,
+        change: impl FnOnce(&mut Self) -> Result<bool, UsersError>,
+    ) -> Result<bool, UsersError> {
+        let _turn = tree::Turn::take(path).map_err(|error| UsersError(error.to_string()))?;
+        let mut users = Self::read(path)?;
+        let changed = change(&mut users)?;
+        if changed {
+            users.write(path)?;
+        }
+        Ok(changed)
+    }
+
     /// Replaces the file.
-    pub fn write(&self, path: &Path) -> Result<(), UsersError> {
+    fn write(&self, path: &Path) -> Result<(), UsersError> {
         let lines: String = self
             .hashes
             .iter()
@@ -130,18 +145,14 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// The users file of a running listener.
-pub(super) struct Door {
+pub(super) struct Passwords {
     path: PathBuf,
-    /// One check at a time for each that may run.
-    turns: Vec<Mutex<()>>,
 }
 
-impl Door {
+impl Passwords {
     pub fn new(path: &Path) -> Self {
-        let turns = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             path: path.to_owned(),
-            turns: (0..turns).map(|_| Mutex::new(())).collect(),
         }
     }
 
@@ -151,17 +162,33 @@ impl Door {
     }
 
     /// Whether that is the user's password; an error when the file cannot be used.
-    pub fn opens(&self, name: &str, password: &str) -> Result<bool, UsersError> {
+    pub fn are(&self, name: &str, password: &str) -> Result<bool, UsersError> {
         let users = Users::read(&self.path)?;
-        let free = self.turns.iter().find_map(|turn| turn.try_lock().ok());
-        let _turn = match free {
-            Some(turn) => Some(turn),
-            None => self
-                .turns
-                .first()
-                .map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner)),
-        };
+        let _turn = Turn::take();
         Ok(users.knows(name, password))
+    }
+}
+
+/// One of the few checks that may run at the same time in this process.
+struct Turn;
+
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+impl Turn {
+    fn take() -> Self {
+        let most = std::thread::available_parallelism().map_or(1, usize::from);
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = ENDED.wait_while(running, |running| *running >= most);
+        *running.unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ENDED.notify_one();
     }
 }
 
@@ -184,21 +211,21 @@ mod tests {
             "{text}"
         );
 
-        let door = Door::new(&path);
-        assert_eq!(door.opens("app", "better secret"), Ok(true));
+        let passwords = Passwords::new(&path);
+        assert_eq!(passwords.are("app", "better secret"), Ok(true));
         for (name, password) in [
             ("app", "secret"),
             ("App", "better secret"),
             ("", ""),
             ("x", "secret"),
         ] {
-            assert_eq!(door.opens(name, password), Ok(false), "{name}");
+            assert_eq!(passwords.are(name, password), Ok(false), "{name}");
         }
         assert_eq!(users.names().collect::<Vec<_>>(), ["app", "bob"]);
         assert!(users.remove("app") && !users.remove("app"));
         users.write(&path).unwrap();
-        assert_eq!(door.opens("app", "better secret"), Ok(false));
-        assert_eq!(door.opens("bob", "secret"), Ok(true));
+        assert_eq!(passwords.are("app", "better secret"), Ok(false));
+        assert_eq!(passwords.are("bob", "secret"), Ok(true));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Lines end in CRLF and in nothing else. Replies gather while the client has sent more, and leave before we wait for it.
 //! Memory: one input buffer and the replies that wait. Runs on the session's thread, which it blocks.
 
+use crate::stop::Stop;
 use crate::timed::Timed;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
@@ -14,6 +15,8 @@ use std::time::Duration;
 const BUFFER: usize = 64 * 1024;
 /// So much of a message must come within the time-out: a slow line is no dead line, and a dripping one is.
 const PIECE: usize = 64 * 1024;
+/// Of replies that wait.
+const MOST_UNSAID: usize = 16 * 1024;
 /// A TLS handshake takes no longer.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
@@ -65,6 +68,14 @@ impl Stream {
         match self {
             Self::Plain(timed) => timed.within(time),
             Self::Tls(tls) => tls.sock.within(time),
+            Self::Gone => {}
+        }
+    }
+
+    fn ends_with(&mut self, stop: Option<Stop>) {
+        match self {
+            Self::Plain(timed) => timed.ends_with(stop),
+            Self::Tls(tls) => tls.sock.ends_with(stop),
             Self::Gone => {}
         }
     }
@@ -137,6 +148,9 @@ impl Wire {
 
     /// The next line, of at most `most` bytes with its end.
     pub fn line(&mut self, most: usize) -> Result<Line, Gone> {
+        if self.output.len() > MOST_UNSAID {
+            self.flush()?; // who does not listen is not heard either
+        }
         self.stream.within(self.timeout);
         let mut looked = 0;
         let mut too_long = false;
@@ -237,13 +251,22 @@ impl Wire {
 
     /// Ends the connection in good order.
     pub fn close(mut self) {
-        // Its time may be over; these are the last words.
+        // Its time may be over, and its end asked for; these are the last words.
+        self.stream.ends_with(None);
         self.stream.within(LAST_WORDS);
         let _gone_already = self.flush();
         if let Stream::Tls(tls) = &mut self.stream {
             tls.conn.send_close_notify();
             let _gone_already = tls.flush();
         }
+        // Closed with something unread, the system would take back what was said last.
+        let timed = match &mut self.stream {
+            Stream::Plain(timed) => timed,
+            Stream::Tls(tls) => &mut tls.sock,
+            Stream::Gone => return,
+        };
+        timed.say_no_more();
+        while timed.read(&mut self.input).is_ok_and(|received| received > 0) {}
     }
 }
 

@@ -79,6 +79,7 @@ fn layout(text: &[u8]) -> Layout {
             present: false,
         },
         dots_said: false,
+        complete_said: false,
         missing: Missing::default(),
         eight_bit_header: !text[..header_end].is_ascii(),
         eight_bit_body: !text[body..].is_ascii(),

@@ -19,6 +19,7 @@ fn layout() -> Layout {
             present: true,
         },
         dots_said: false,
+        complete_said: false,
         missing: Missing {
             date: true,
             message_id: true,

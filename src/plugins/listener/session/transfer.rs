@@ -1,7 +1,7 @@
 //! DATA and BDAT: the message from the wire into Pickup, and the 250 that promises it.
 
 use super::super::content::Undotter;
-use super::super::letter::Letter;
+use super::super::letter::{Letter, Limits};
 use super::super::reply::Reply;
 use super::super::wire::Gone;
 use super::{Next, Session, Transaction};
@@ -42,14 +42,17 @@ impl<'h> Session<'h> {
         };
         let no_limit = |limit| if limit == 0 { u64::MAX } else { limit };
         let of_session = no_limit(self.rules.listener.max_session_size).saturating_sub(self.bytes);
-        let most = no_limit(self.rules.max_size).min(of_session);
+        let limits = Limits {
+            message: no_limit(self.rules.max_size),
+            session: of_session,
+        };
         Letter::begin(
             &self.house.inbox,
             &self.rules,
             &self.client,
             mail.utf8,
             &envelope,
-            most,
+            limits,
         )
     }
 
@@ -80,13 +83,13 @@ impl<'h> Session<'h> {
             if taken.ended {
                 break;
             }
-            if let Some(reply) = refused.take_if(|_| read > letter.most().saturating_add(PATIENCE)) {
+            if let Some(reply) = refused.take_if(|_| read > letter.size().saturating_add(PATIENCE)) {
                 return Ok(Next::Close(reply));
             }
         }
         self.transaction = None;
         Ok(match refused {
-            None => self.publish(letter),
+            None => return self.publish(letter),
             Some(reply) => Next::Say(reply),
         })
     }
@@ -120,14 +123,16 @@ impl<'h> Session<'h> {
         }
         match (refused, letter) {
             (Some(reply), _) => {
-                if let Some(transaction) = &mut self.transaction {
+                if is_last {
+                    self.transaction = None;
+                } else if let Some(transaction) = &mut self.transaction {
                     transaction.broken = true;
                 }
                 Ok(Next::Say(reply))
             }
             (None, Some(letter)) if is_last => {
                 self.transaction = None;
-                Ok(self.publish(letter))
+                self.publish(letter)
             }
             (None, letter) => {
                 if let Some(transaction) = &mut self.transaction {
@@ -143,17 +148,21 @@ impl<'h> Session<'h> {
     }
 
     /// The promise.
-    fn publish(&mut self, letter: Letter<'h>) -> Next {
+    fn publish(&mut self, letter: Letter<'h>) -> Result<Next, Gone> {
         let (id, size) = (letter.id(), letter.size());
-        match letter.publish() {
+        let reply = match letter.publish() {
             Ok(()) => {
                 self.messages += 1;
                 self.bytes = self.bytes.saturating_add(size);
                 info!(%id, client = %self.client.address, helo = self.client.name, size, "received");
                 let words = format!("<{id}@{}> Queued mail for delivery", self.rules.hostname);
-                Next::Say(Reply::new(250, "2.6.0", words))
+                Reply::new(250, "2.6.0", words)
             }
-            Err(reply) => Next::Say(reply),
-        }
+            Err(reply) => reply,
+        };
+        self.say(&reply);
+        // Also when the next message has come already: what is not said is sent again.
+        self.wire.flush()?;
+        Ok(Next::Go)
     }
 }

@@ -11,7 +11,7 @@
 use super::error::{DiskError, Result};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -23,11 +23,11 @@ const STALE: Duration = Duration::from_secs(15);
 
 /// The folder.
 #[derive(Debug, Clone)]
-pub struct Desk {
+pub struct Reception {
     folder: PathBuf,
 }
 
-impl Desk {
+impl Reception {
     /// Below `folders.status`.
     pub fn of(status: &Path) -> Self {
         Self {
@@ -35,12 +35,19 @@ impl Desk {
         }
     }
 
+    /// It belongs to whom Status belongs: root may be the first who wants something.
     fn make(&self) -> Result<()> {
+        let failed = || DiskError::when("make the folder", &self.folder);
         match DirBuilder::new().mode(0o755).create(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(DiskError::when("make the folder", &self.folder)(error))
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(failed()(error)),
+            Ok(()) => {
+                let above = self.folder.parent().and_then(|above| above.metadata().ok());
+                if let Some(owner) = above {
+                    let _ = std::os::unix::fs::chown(&self.folder, Some(owner.uid()), Some(owner.gid()));
+                }
+                Ok(())
             }
-            _ => Ok(()),
         }
     }
 
@@ -97,11 +104,7 @@ impl Desk {
             let Some(node) = name.strip_suffix(SESSIONS) else {
                 continue;
             };
-            let modified = path.metadata().and_then(|meta| meta.modified());
-            let age = modified
-                .ok()
-                .and_then(|at| SystemTime::now().duration_since(at).ok());
-            if age.is_some_and(|age| age > STALE) {
+            if is_stale(&path) {
                 continue;
             }
             if let Ok(text) = std::fs::read_to_string(&path) {
@@ -110,6 +113,15 @@ impl Desk {
         }
         shown.sort();
         shown
+    }
+
+    /// Removes what processes have left that were killed.
+    pub fn sweep(&self) {
+        for (name, path) in self.names().into_iter().filter(|(name, _)| name != PAUSED) {
+            if is_stale(&path) {
+                let _ = self.remove(&name);
+            }
+        }
     }
 
     /// Asks a node to end a session, by its number; `None`: all.
@@ -143,6 +155,14 @@ impl Desk {
     }
 }
 
+fn is_stale(path: &Path) -> bool {
+    let modified = path.metadata().and_then(|meta| meta.modified());
+    let age = modified
+        .ok()
+        .and_then(|at| SystemTime::now().duration_since(at).ok());
+    age.is_some_and(|age| age > STALE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,36 +170,39 @@ mod tests {
     #[test]
     fn what_is_shown_and_asked() {
         let dir = tempfile::tempdir().unwrap();
-        let desk = Desk::of(dir.path());
-        assert!(!desk.is_paused() && desk.shown().is_empty() && desk.asked("A-1").is_empty());
-        desk.pause(true).unwrap();
-        assert!(desk.is_paused());
-        desk.pause(false).unwrap();
-        desk.pause(false).unwrap();
-        assert!(!desk.is_paused());
+        let reception = Reception::of(dir.path());
+        assert!(!reception.is_paused() && reception.shown().is_empty() && reception.asked("A-1").is_empty());
+        reception.pause(true).unwrap();
+        assert!(reception.is_paused());
+        reception.pause(false).unwrap();
+        reception.pause(false).unwrap();
+        assert!(!reception.is_paused());
 
-        desk.show("A-1", Some("{}")).unwrap();
-        desk.show("B-2", Some("[]")).unwrap();
+        reception.show("A-1", Some("{}")).unwrap();
+        reception.show("B-2", Some("[]")).unwrap();
         assert_eq!(
-            desk.shown(),
+            reception.shown(),
             [
                 ("A-1".to_owned(), "{}".to_owned()),
                 ("B-2".to_owned(), "[]".to_owned())
             ]
         );
-        desk.show("A-1", None).unwrap();
-        assert_eq!(desk.shown().len(), 1);
+        reception.show("A-1", None).unwrap();
+        assert_eq!(reception.shown().len(), 1);
         let stale = std::fs::File::options()
             .write(true)
             .open(dir.path().join("listener/B-2.json"))
             .unwrap();
         stale.set_modified(SystemTime::now() - STALE * 2).unwrap();
-        assert!(desk.shown().is_empty());
+        assert!(reception.shown().is_empty());
+        reception.pause(true).unwrap();
+        reception.sweep();
+        assert!(!dir.path().join("listener/B-2.json").exists() && reception.is_paused());
 
-        desk.ask_to_end("A-1", Some(7)).unwrap();
-        desk.ask_to_end("A-12", None).unwrap();
-        assert_eq!(desk.asked("A-1"), [Some(7)]);
-        assert_eq!(desk.asked("A-1"), []);
-        assert_eq!(desk.asked("A-12"), [None]);
+        reception.ask_to_end("A-1", Some(7)).unwrap();
+        reception.ask_to_end("A-12", None).unwrap();
+        assert_eq!(reception.asked("A-1"), [Some(7)]);
+        assert_eq!(reception.asked("A-1"), []);
+        assert_eq!(reception.asked("A-12"), [None]);
     }
 }
