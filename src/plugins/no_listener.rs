@@ -1,24 +1,8 @@
 //! What stands in the place of the listener in a build without it: settings that ask for it are refused.
 
+use super::Trouble;
 use crate::config::{Config, Listener};
 use crate::stop::Stop;
-use std::fmt;
-
-/// Why there is no listening, in one sentence.
-#[derive(Debug)]
-pub enum Trouble {
-    /// The settings have to be changed.
-    Settings(String),
-    /// Never here.
-    Port(String),
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Settings(words) | Self::Port(words)) = self;
-        f.write_str(words)
-    }
-}
 
 const NOT_HERE: &str = "this mailroot was built without the listener; use a build with it";
 

@@ -24,6 +24,7 @@ mod session;
 pub mod users;
 mod wire;
 
+use super::Trouble;
 use crate::config::{Config, Listener};
 use crate::mailroot::NodeName;
 use crate::mailroot::inbox::Inbox;
@@ -33,7 +34,6 @@ use guests::Guests;
 use reply::Reply;
 use rules::Rules;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use std::fmt;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
@@ -57,22 +57,6 @@ struct House {
     reception: Reception,
     guests: Arc<Guests>,
     stop: Stop,
-}
-
-/// Why there is no listening, in one sentence.
-#[derive(Debug)]
-pub enum Trouble {
-    /// The settings, or the files that they name, have to be changed.
-    Settings(String),
-    /// A port cannot be opened.
-    Port(String),
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Settings(words) | Self::Port(words)) = self;
-        f.write_str(words)
-    }
 }
 
 /// The listeners of one mailroot.
