@@ -1,9 +1,10 @@
 //! `mailroot run`: settings, tree, log; then the engine has the word.
 
 use super::{Exit, Page, Parts, Place};
-use crate::config::Loaded;
+use crate::config::{Folders, Loaded};
 use crate::log::Logging;
 use crate::mailroot::tree;
+use std::path::PathBuf;
 
 /// Everything an engine starts from.
 pub struct Start {
@@ -49,6 +50,24 @@ pub(super) fn load(place: &Place, err: &mut Page<'_>) -> Result<Loaded, Exit> {
         err.text(&error.to_string());
         Exit::Config
     })
+}
+
+/// The same of a mailroot that is there: this folder of it is.
+pub(super) fn load_where(
+    place: &Place,
+    needed: impl FnOnce(&Folders) -> &PathBuf,
+    err: &mut Page<'_>,
+) -> Result<Loaded, Exit> {
+    let loaded = load(place, err)?;
+    let folder = needed(&loaded.config.folders);
+    if !folder.is_dir() {
+        let (folder, place) = (folder.display(), place.shown());
+        err.line(&format!(
+            "mailroot: there is no folder {folder}: make the mailroot with `mailroot init {place}`"
+        ));
+        return Err(Exit::NoInput);
+    }
+    Ok(loaded)
 }
 
 /// From here on what there is to tell goes to the log.

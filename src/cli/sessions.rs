@@ -1,6 +1,6 @@
 //! `mailroot sessions`, `pause`, `resume`: who is at the listeners, and who may come. All through `Status/listener/`.
 
-use super::run::load;
+use super::run::load_where;
 use super::{Exit, Page, Place};
 use crate::mailroot::DiskError;
 use crate::mailroot::reception::Reception;
@@ -18,19 +18,11 @@ pub(super) enum Wish {
 }
 
 pub(super) fn sessions(place: &Place, wish: &Wish, out: &mut Page<'_>, err: &mut Page<'_>) -> Exit {
-    let loaded = match load(place, err) {
+    let loaded = match load_where(place, |folders| &folders.status, err) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let status = &loaded.config.folders.status;
-    if !status.is_dir() {
-        let (status, place) = (status.display(), place.shown());
-        err.line(&format!(
-            "mailroot: there is no folder {status}: make the mailroot with `mailroot init {place}`"
-        ));
-        return Exit::NoInput;
-    }
-    let reception = Reception::of(status);
+    let reception = Reception::of(&loaded.config.folders.status);
     act(&reception, wish, out, err).unwrap_or_else(|error| {
         err.line(&format!("mailroot: {error}"));
         Exit::Disk

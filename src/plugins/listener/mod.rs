@@ -161,11 +161,6 @@ impl Listeners {
         self.doors.is_empty()
     }
 
-    /// Where they listen.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.doors.iter().map(|door| door.address).collect()
-    }
-
     /// Puts other rules in force, for sessions that begin from now on; addresses and ports stay as they are.
     pub fn reload(&self, config: &Config) {
         for door in &self.doors {
