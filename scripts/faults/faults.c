@@ -753,6 +753,15 @@ int lstat64(const char *path, struct stat64 *facts) {
     if (a) ON_RULE("stat", a);
     return raw(SYS_lstat, (long)path, (long)facts, 0);
 }
+int fstatat64(int dir, const char *path, struct stat64 *facts, int flags) {
+    char room[PATH_MAX];
+    const char *a = path[0] ? in_tree(dir, path, room) : path_of(dir);
+    if (a) ON_RULE("stat", a);
+    return syscall(SYS_newfstatat, dir, path, facts, flags);
+}
+int fstatat(int dir, const char *path, struct stat *facts, int flags) {
+    return fstatat64(dir, path, (struct stat64 *)facts, flags);
+}
 int faccessat(int dir, const char *path, int mode, int flags) {
     char room[PATH_MAX];
     const char *a = in_tree(dir, path, room);

@@ -15,7 +15,7 @@ use super::{pool, takeover, trial};
 use crate::clock::{self, Millis, Steady};
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
-use crate::mailroot::{DiskError, NodeName, prune};
+use crate::mailroot::{DiskError, NodeName, OpenFolder, prune};
 use crossbeam_channel::{Receiver, select};
 use rayon::prelude::*;
 use std::cmp::Reverse;
@@ -120,7 +120,7 @@ impl Keeper<'_> {
         let since = Effort::begin();
         // Before the listing, which then shows all that they ever claimed.
         let dead: HashSet<NodeName> = std::mem::take(&mut *lock(&self.shared.dead));
-        let (mut listing, half_claims) = match self.list() {
+        let (queue, mut listing, half_claims) = match self.list() {
             Ok(lists) => lists,
             Err(error) => {
                 self.cannot_list(&error, dead);
@@ -138,11 +138,11 @@ impl Keeper<'_> {
         if self.unlisted {
             self.shared.poke_keeper(); // what was taken over is listed at once
         }
-        self.meet(unknown);
+        self.meet(unknown, &queue);
         self.sweep_orphans(&listing);
         takeover::bury_the_dead(self.shared, &listing, &dead, !self.scanned);
         self.scanned = true;
-        self.prune();
+        self.prune(&listing);
         effort
     }
 
@@ -161,12 +161,12 @@ impl Keeper<'_> {
     }
 
     /// Old Badmail, when settings say so, and old files that prove the storage.
-    fn prune(&mut self) {
+    fn prune(&mut self, listing: &Listing) {
         if self.next_prune > Instant::now() {
             return;
         }
         self.next_prune = Instant::now() + PRUNE_EVERY;
-        self.shared.spool.remove_old_probes();
+        self.shared.spool.remove_old_probes(&listing.probes);
         let settings = self.shared.settings();
         let limits = &settings.config.badmail;
         let folder = &self.shared.spool.folders().badmail;
@@ -192,11 +192,12 @@ impl Keeper<'_> {
         }
     }
 
-    fn list(&mut self) -> Result<(Listing, Vec<HalfClaim>), DiskError> {
+    fn list(&mut self) -> Result<(OpenFolder, Listing, Vec<HalfClaim>), DiskError> {
         let folders = self.shared.spool.folders();
         // At the first nothing is known, and nothing can have been alone for long.
         let is_known = |ulid| !self.scanned || self.waiting.contains_key(&ulid);
-        let listing = self.pool.install(|| Listing::of(&folders.queue, is_known))?;
+        let queue = OpenFolder::open(&folders.queue)?;
+        let listing = self.pool.install(|| Listing::of(&queue, is_known))?;
         // On one volume a claim is one step; but this tree may have been copied from where it was not.
         let half_claims = if self.cut_short || takeover::are_apart(&folders.pickup, &folders.queue) {
             self.shared.spool.claims_are_possible()?;
@@ -214,7 +215,7 @@ impl Keeper<'_> {
         let halves = half_claims.iter().map(|half| &half.node);
         let nodes = nodes.chain(halves.filter(|node| self.half_claimants.contains(node)));
         *lock(&self.shared.claimants) = nodes.filter(|node| **node != own).cloned().collect();
-        Ok((listing, half_claims))
+        Ok((queue, listing, half_claims))
     }
 
     /// What is gone, touched, or new since the last listing; returns the new ones.
@@ -264,12 +265,12 @@ impl Keeper<'_> {
     }
 
     /// Reads the records of those who were not known.
-    fn meet(&mut self, unknown: Vec<Seen>) {
-        let (spool, settings) = (&self.shared.spool, self.shared.settings());
+    fn meet(&mut self, unknown: Vec<Seen>, queue: &OpenFolder) {
+        let settings = self.shared.settings();
         let sight = |seen: &Seen| {
             let (ulid, life) = (seen.ulid, seen.life);
             let id = MessageId { ulid, life };
-            (id, first_sight(&settings, spool, id, seen.file_time))
+            (id, first_sight(&settings, queue, id, seen.file_time))
         };
         self.waiting.reserve(unknown.len());
         self.due.reserve(unknown.len());

@@ -2,17 +2,18 @@
 //!
 //! Reads: Queue's names, and the times of waiting messages. Writes: nothing. Thread: keeper.
 
+use super::shared::lock;
 use super::waiting::{Nanos, nanos};
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
 use crate::mailroot::evidence::strange;
 use crate::mailroot::hanging;
-use crate::mailroot::spool::mtime_nanos;
-use crate::mailroot::{DiskError, NodeName, QueueName};
-use rayon::prelude::*;
+use crate::mailroot::leftovers::is_probe;
+use crate::mailroot::{DiskError, NodeName, OpenFolder, QueueName};
 use std::collections::{HashMap, HashSet};
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a piece of work has cost.
@@ -108,6 +109,8 @@ pub struct Listing {
     pub remains: HashMap<Ulid, u32>,
     /// TMP files and who was writing them.
     pub temporary: Vec<(PathBuf, NodeName)>,
+    /// What proofs of the storage have made.
+    pub probes: Vec<PathBuf>,
     /// What it has cost, on all processors together.
     pub work: Duration,
 }
@@ -162,42 +165,57 @@ impl HalfClaim {
 }
 
 impl Listing {
-    /// Lists `queue`. What does not bear a name of ours is passed over. Of whom `is_known` says that it waits nothing
-    /// else is noted. The times of many are asked for by many threads, those of the rayon pool that this is called in.
-    pub fn of(queue: &Path, is_known: impl Fn(Ulid) -> bool) -> Result<Self, DiskError> {
-        let since = Effort::begin();
-        let mut listing = Self::default();
-        let mut waiting = Vec::new();
-        for entry in hanging::read_dir(queue).map_err(DiskError::when("list", queue))? {
-            let entry = entry.map_err(DiskError::when("list", queue))?;
-            let Some(name) = QueueName::parse(&entry.file_name()) else {
-                continue;
-            };
-            if let QueueName::Waiting(id) = name {
-                waiting.push(id);
-            }
-            listing.sort_in(name, &entry, &is_known);
-        }
-        let look = |id: &MessageId| {
-            let meta = hanging::metadata(&queue.join(format!("{id}.EML"))).ok()?;
-            Some(Seen {
-                ulid: id.ulid,
-                file_time: nanos(mtime_nanos(&meta)),
-                life: id.life,
-            })
-        };
-        listing.work = since.end().work;
-        let look_at_some = |some: &[MessageId]| {
+    /// Lists Queue. What does not bear a name of ours is passed over. Of whom `is_known` says that it waits nothing
+    /// else is noted. The times of many are asked for by many threads, those of the rayon pool that this is called in,
+    /// while the listing goes on.
+    pub fn of(queue: &OpenFolder, is_known: impl Fn(Ulid) -> bool + Send + Sync) -> Result<Self, DiskError> {
+        let looks = Mutex::new(Vec::new());
+        let look_at_some = |some: Vec<MessageId>| {
             let since = Effort::begin();
-            let seen: Vec<Seen> = some.iter().filter_map(look).collect();
-            (seen, since.end().work)
+            let seen: Vec<Seen> = some.iter().filter_map(|id| look_at(queue, *id)).collect();
+            lock(&looks).push((seen, since.end().work));
         };
-        let looks: Vec<(Vec<Seen>, Duration)> = waiting.par_chunks(AT_ONCE).map(look_at_some).collect();
-        for (seen, work) in looks {
+        let mut listing = rayon::scope(|scope| {
+            let since = Effort::begin();
+            let mut listing = Self::default();
+            let mut waiting = Vec::new();
+            let cannot = || DiskError::when("list", queue.path());
+            for entry in hanging::read_dir(queue.path()).map_err(cannot())? {
+                let entry = entry.map_err(cannot())?;
+                if let Some(id) = listing.note(&entry, &is_known) {
+                    waiting.push(id);
+                }
+                if waiting.len() == AT_ONCE {
+                    let some = std::mem::take(&mut waiting);
+                    scope.spawn(|_| look_at_some(some));
+                }
+            }
+            listing.work = since.end().work;
+            look_at_some(waiting);
+            Ok(listing)
+        })?;
+        for (seen, work) in looks.into_inner().unwrap_or_else(PoisonError::into_inner) {
             listing.waiting.extend(seen);
             listing.work += work;
         }
         Ok(listing)
+    }
+
+    /// Sorts one name in; gives the message that waits under it.
+    fn note(&mut self, entry: &DirEntry, is_known: impl Fn(Ulid) -> bool) -> Option<MessageId> {
+        let name = entry.file_name();
+        let Some(name) = QueueName::parse(&name) else {
+            if is_probe(&name) {
+                self.probes.push(entry.path());
+            }
+            return None;
+        };
+        let waiting = match &name {
+            QueueName::Waiting(id) => Some(*id),
+            _ => None,
+        };
+        self.sort_in(name, entry, is_known);
+        waiting
     }
 
     fn sort_in(&mut self, name: QueueName, entry: &DirEntry, is_known: impl Fn(Ulid) -> bool) {
@@ -223,6 +241,15 @@ impl Listing {
     }
 }
 
+fn look_at(queue: &OpenFolder, id: MessageId) -> Option<Seen> {
+    let time = queue.mtime_nanos(&format!("{id}.EML")).ok()?;
+    Some(Seen {
+        ulid: id.ulid,
+        file_time: nanos(time),
+        life: id.life,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,8 +263,12 @@ mod tests {
                 std::fs::write(folder.path().join(format!("{id}.{extension}")), "").unwrap();
             }
         }
-        let listing = Listing::of(folder.path(), |ulid| ulid == known.ulid).unwrap();
+        let probe = crate::mailroot::probe::storage::Names::new().next();
+        std::fs::write(folder.path().join(&probe), "").unwrap();
+        let queue = OpenFolder::open(folder.path()).unwrap();
+        let listing = Listing::of(&queue, |ulid| ulid == known.ulid).unwrap();
         assert_eq!(listing.waiting.len(), 2);
+        assert_eq!(listing.probes, [folder.path().join(probe)]);
         assert_eq!(listing.alive, HashSet::from([new.ulid]));
         assert_eq!(listing.remains, HashMap::from([(new.ulid, 0)]));
     }

@@ -7,7 +7,7 @@ use super::listing::{HalfClaim, Listing};
 use super::shared::{Shared, lock};
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
-use crate::mailroot::{NodeName, node};
+use crate::mailroot::{NodeName, OpenFolder, node};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -197,7 +197,8 @@ pub fn are_apart(one: &Path, other: &Path) -> bool {
 
 /// When all threads have ended: what was claimed at the last moment and is in no session goes back, for others.
 pub fn give_back_the_rest(shared: &Shared) {
-    let Ok(listing) = Listing::of(&shared.spool.folders().queue, |_| true) else {
+    let queue = OpenFolder::open(&shared.spool.folders().queue);
+    let Ok(listing) = queue.and_then(|queue| Listing::of(&queue, |_| true)) else {
         return;
     };
     let own = shared.spool.node();

@@ -8,12 +8,10 @@ use super::undelivered;
 use crate::clock::{self, Millis};
 use crate::mail::id::Ulid;
 use crate::mail::{EnhancedStatus, MessageId};
-use crate::mailroot::Spool;
-use crate::mailroot::evidence::open_plain;
+use crate::mailroot::OpenFolder;
 use crate::queue::record::Record;
 use crate::queue::{State, env};
 use crate::route::Route;
-use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// "Its time is no longer the one that ENV remembers, give or take two seconds": some storage keeps whole seconds.
@@ -63,7 +61,7 @@ pub fn parse(bytes: &[u8], id: MessageId) -> Result<Record, String> {
 }
 
 /// What a record says of a message that was not known.
-pub fn first_sight(settings: &Settings, spool: &Spool, id: MessageId, file_time: Nanos) -> Waiting {
+pub fn first_sight(settings: &Settings, queue: &OpenFolder, id: MessageId, file_time: Nanos) -> Waiting {
     let mut fresh = Waiting {
         life: id.life,
         due: 0,
@@ -75,8 +73,8 @@ pub fn first_sight(settings: &Settings, spool: &Spool, id: MessageId, file_time:
         parent: None,
     };
     // What cannot be read or understood now is settled after the claim.
-    let Ok(Some(bytes)) = spool.read_env(id) else {
-        fresh.parent = parent_by_file(spool, id).map(Box::new);
+    let Ok(Some(bytes)) = queue.read_env(id) else {
+        fresh.parent = parent_by_file(queue, id).map(Box::new);
         return fresh;
     };
     let Ok(record) = parse(&bytes, id) else {
@@ -97,11 +95,10 @@ pub fn first_sight(settings: &Settings, spool: &Spool, id: MessageId, file_time:
 }
 
 /// The message that a report without a record is about: its leading block is as we write it.
-fn parent_by_file(spool: &Spool, id: MessageId) -> Option<Ulid> {
+fn parent_by_file(queue: &OpenFolder, id: MessageId) -> Option<Ulid> {
     let mut top = [0; 256];
-    let file = open_plain(&spool.waiting(id)).ok()?;
-    let n = file.read_at(&mut top, 0).ok()?;
-    let line = top.get(..n)?.split(|&b| b == b'\n').next()?;
+    let top = queue.begin_of(&format!("{id}.EML"), &mut top).ok()?;
+    let line = top.split(|&b| b == b'\n').next()?;
     let (sender, envid) = std::str::from_utf8(line).ok()?.trim_end().split_once(" ENVID=")?;
     (sender == "x-sender: <>")
         .then(|| undelivered::parent_of(None, Some(envid)))

@@ -6,9 +6,9 @@
 use super::locks;
 use super::probe::kind::number;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -83,7 +83,7 @@ pub fn look(path: &Path, shared: bool) -> Looked {
 /// The same of what a listing has just called a regular file.
 pub fn look_at_listed(path: &Path, shared: bool) -> Looked {
     let _asking = super::hanging::asking("look at", path);
-    let file = match open_unseen(path) {
+    let file = match open_unseen_at(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Looked::Gone,
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
@@ -109,11 +109,10 @@ pub fn look_at_listed(path: &Path, shared: bool) -> Looked {
     Looked::File(Candidate { file, meta, writers })
 }
 
-/// Opens it for reading without leaving that in its times: to write them costs more than to read the file. Only its owner
-/// and root may ask for that.
-fn open_unseen(path: &Path) -> io::Result<File> {
+/// Opens a file for reading without leaving that in its times: to write them costs more than to read the file. Only its
+/// owner and root may ask for that, so `open` may be asked twice; it gets the flags beside those for reading.
+pub(super) fn open_unseen(open: impl Fn(i32) -> io::Result<File>) -> io::Result<File> {
     static MAY: AtomicBool = AtomicBool::new(true);
-    let open = |flags| OpenOptions::new().read(true).custom_flags(flags).open(path);
     if MAY.load(Ordering::Relaxed) {
         match open(FLAGS | UNSEEN) {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => MAY.store(false, Ordering::Relaxed),
@@ -123,11 +122,30 @@ fn open_unseen(path: &Path) -> io::Result<File> {
     open(FLAGS)
 }
 
+fn open_unseen_at(path: &Path) -> io::Result<File> {
+    open_unseen(|flags| OpenOptions::new().read(true).custom_flags(flags).open(path))
+}
+
 /// All of a file of ours, by the same rule.
 pub(super) fn read_unseen(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = open_unseen(path)?;
-    let mut bytes = Vec::with_capacity(READ_AT_ONCE);
-    file.read_to_end(&mut bytes)?;
+    read_all(&open_unseen_at(path)?)
+}
+
+/// All of a file that is not long, in as few calls as there can be.
+pub(super) fn read_all(file: &File) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut len) = (vec![0; READ_AT_ONCE], 0);
+    loop {
+        match file.read_at(bytes.get_mut(len..).unwrap_or_default(), len as u64) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if len == bytes.len() {
+            bytes.resize(len * 2, 0);
+        }
+    }
+    bytes.truncate(len);
     Ok(bytes)
 }
 

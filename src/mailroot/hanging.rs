@@ -5,7 +5,7 @@
 //! ([`Watch`]). Reads and writes nothing. Not here: what is done about it (nothing can be: the call returns or not).
 
 use std::cell::RefCell;
-use std::fs::{DirEntry, Metadata, ReadDir};
+use std::fs::{DirEntry, ReadDir};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -98,12 +98,6 @@ impl Iterator for Entries {
         let _asking = asking("list", &self.folder);
         self.entries.next()
     }
-}
-
-/// The facts of what bears that name; a link is not followed.
-pub fn metadata(path: &Path) -> io::Result<Metadata> {
-    let _asking = asking("look at", path);
-    path.symlink_metadata()
 }
 
 fn new_slot() -> Arc<Slot> {

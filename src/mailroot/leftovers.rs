@@ -6,7 +6,8 @@
 use super::names::{NodeName, QueueName};
 use super::spool::Spool;
 use super::tree;
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 impl Spool {
     /// Removes TMP files of nodes that are no more from the folders that others read.
@@ -16,12 +17,27 @@ impl Spool {
         }
     }
 
-    /// Removes what processes left that were killed while they put the storage to the proof.
-    pub fn remove_old_probes(&self) {
-        for folder in tree::folders(self.folders()) {
+    /// Removes what processes left that were killed while they put the storage to the proof: from Queue, which is long to
+    /// list, what a listing has shown; from the other folders what they hold.
+    pub fn remove_old_probes(&self, in_queue: &[PathBuf]) {
+        for path in in_queue.iter().filter(|path| is_old(path)) {
+            let _ = std::fs::remove_file(path);
+        }
+        let folders = tree::folders(self.folders());
+        for folder in folders
+            .iter()
+            .filter(|folder| *folder.path != self.folders().queue)
+        {
             remove_temporaries_from(folder.path, &|node, path| node.is_probe() && is_old(path));
         }
     }
+}
+
+/// Whether a name is one of those that proofs of the storage make.
+pub fn is_probe(name: &OsStr) -> bool {
+    let bare = name.to_str().and_then(|name| name.strip_prefix('.'));
+    let parsed = bare.and_then(|name| QueueName::parse(name.as_ref()));
+    matches!(parsed, Some(QueueName::Temporary(node)) if node.is_probe())
 }
 
 fn remove_temporaries_from(folder: &Path, is_worthless: &dyn Fn(&NodeName, &Path) -> bool) {

@@ -16,10 +16,11 @@
 mod across;
 pub mod error;
 pub mod evidence;
+mod folder;
 mod gather;
 pub mod hanging;
 pub mod inbox;
-mod leftovers;
+pub mod leftovers;
 mod locks;
 mod mend;
 pub mod names;
@@ -33,5 +34,6 @@ pub mod volume;
 pub mod watch;
 
 pub use error::{DiskError, Result};
+pub use folder::OpenFolder;
 pub use names::{NodeName, QueueName, shown};
 pub use spool::{Shelf, Spool};

@@ -265,21 +265,11 @@ impl Spool {
 
     /// The newest record that is not above this life; `None` when there is none.
     pub fn read_env(&self, id: MessageId) -> Result<Option<Vec<u8>>> {
-        for life in (0..=id.life).rev() {
-            let path = self.in_queue(&QueueName::Env(MessageId { life, ..id }));
+        newest_env(&self.folders.queue, id, |name| {
+            let path = self.in_queue(name);
             let _asking = asking("read", &path);
-            // Some storage shows nothing for a moment while a file is being replaced: who finds none looks again.
-            let found = match read_unseen(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => read_unseen(&path),
-                found => found,
-            };
-            match found {
-                Ok(bytes) => return Ok(Some(bytes)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(DiskError::when("read", &path)(error)),
-            }
-        }
-        Ok(None)
+            read_unseen(&path)
+        })
     }
 
     /// The newest record of a message whose life is not known. Lives are few: names are tried, Queue is not listed.
@@ -473,6 +463,28 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     let file = File::open(folder).map_err(DiskError::when("open", folder))?;
     file.sync_all()
         .map_err(DiskError::when("sync the folder", folder))
+}
+
+/// See [`Spool::read_env`].
+pub(super) fn newest_env(
+    queue: &Path,
+    id: MessageId,
+    read: impl Fn(&QueueName) -> io::Result<Vec<u8>>,
+) -> Result<Option<Vec<u8>>> {
+    for life in (0..=id.life).rev() {
+        let name = QueueName::Env(MessageId { life, ..id });
+        // Some storage shows nothing for a moment while a file is being replaced: who finds none looks again.
+        let found = match read(&name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => read(&name),
+            found => found,
+        };
+        match found {
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(DiskError::when("read", &queue.join(name.to_string()))(error)),
+        }
+    }
+    Ok(None)
 }
 
 /// Modification time in nanoseconds since the Unix epoch.

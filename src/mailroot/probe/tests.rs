@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::mailroot::leftovers::is_probe;
 use crate::mailroot::{NodeName, tree};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -297,14 +298,21 @@ fn what_a_killed_proof_left_goes_when_it_is_old_and_a_living_one_is_not_disturbe
         std::fs::write(path, "").unwrap();
     }
     spool.remove_temporaries(&|_| true);
-    spool.remove_old_probes();
+    let in_queue: Vec<PathBuf> = left
+        .iter()
+        .filter(|path| path.parent() == Some(&folders.queue))
+        .cloned()
+        .collect();
+    assert!(in_queue.iter().all(|path| is_probe(path.file_name().unwrap())) && in_queue.len() == 1);
+    assert!(!is_probe(strange.file_name().unwrap()));
+    spool.remove_old_probes(&in_queue);
     assert!(left.iter().all(|path| path.exists()), "a proof may be at work");
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
     for path in left.iter().chain([&strange]) {
         let file = std::fs::File::options().write(true).open(path).unwrap();
         file.set_modified(long_ago).unwrap();
     }
-    spool.remove_old_probes();
+    spool.remove_old_probes(&in_queue);
     assert!(left.iter().all(|path| !path.exists()), "{left:?}");
     assert!(strange.exists(), "Pickup belongs to the applications");
 }
