@@ -22,8 +22,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Messages up to this many bytes are kept in memory from the claim on; larger ones are read as they are sent.
+/// Messages up to this many bytes are kept in memory from the claim on …
 pub const SMALL: u64 = 64 * 1024;
+/// … and up to this many while there is room for them; larger ones are read as they are sent.
+const MEDIUM: u64 = 256 * 1024;
 
 /// One claimed message. Shared by the parts of its attempt; dropped when it is released or removed.
 pub struct Job {
@@ -184,18 +186,43 @@ pub struct Released {
 
 /// Where the bytes are.
 pub enum Source {
-    /// A small one.
-    Memory(Vec<u8>),
+    /// A small one, or one for which there was room.
+    Memory(Vec<u8>, Option<Room>),
     /// What was made of one that is not UTF-8.
     Transcoded(Arc<[u8]>),
     /// A large one.
     File(File, u64),
 }
 
+/// Room that one message between [`SMALL`] and [`MEDIUM`] takes.
+pub struct Room(usize);
+
+impl Room {
+    /// Of all of them together.
+    const MOST: usize = 32 * 1024 * 1024;
+
+    fn take(len: u64) -> Option<Self> {
+        let wanted = usize::try_from(len).ok().filter(|_| len <= MEDIUM)?;
+        let more = |taken: usize| Some(taken + wanted).filter(|sum| *sum <= Self::MOST);
+        let taken = ROOM_TAKEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok().then_some(Self(wanted))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        ROOM_TAKEN.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// In bytes.
+static ROOM_TAKEN: AtomicUsize = AtomicUsize::new(0);
+
 impl Source {
-    /// Reads a small file whole; keeps a large one open, by a descriptor of its own.
+    /// Reads a small file whole, and a larger one where there is room; else keeps it open, by a descriptor of its own.
     pub fn open(file: &File, len: u64) -> io::Result<Self> {
-        if len > SMALL {
+        let room = if len > SMALL { Room::take(len) } else { None };
+        if len > SMALL && room.is_none() {
             return Ok(Self::File(file.try_clone()?, len));
         }
         let _asking = asking("read", Path::new("a message"));
@@ -210,7 +237,7 @@ impl Source {
             }
         }
         bytes.truncate(len); // it may have grown
-        Ok(Self::Memory(bytes))
+        Ok(Self::Memory(bytes, room))
     }
 
     /// Where the next byte lies that somebody wrote, from `offset` on. What lies before it are zeros without a place
@@ -230,7 +257,7 @@ impl Source {
 impl ReadAt for Source {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         match self {
-            Self::Memory(bytes) => bytes.as_slice().read_at(buf, offset),
+            Self::Memory(bytes, _) => bytes.as_slice().read_at(buf, offset),
             Self::Transcoded(bytes) => bytes.read_at(buf, offset),
             Self::File(file, _) => {
                 let _asking = asking("read", Path::new("a large message"));
@@ -241,7 +268,7 @@ impl ReadAt for Source {
 
     fn len(&self) -> u64 {
         match self {
-            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Memory(bytes, _) => bytes.len() as u64,
             Self::Transcoded(bytes) => ReadAt::len(bytes),
             Self::File(_, len) => *len,
         }
@@ -249,7 +276,7 @@ impl ReadAt for Source {
 
     fn bytes(&self) -> Option<&[u8]> {
         match self {
-            Self::Memory(bytes) => Some(bytes),
+            Self::Memory(bytes, _) => Some(bytes),
             Self::Transcoded(bytes) => Some(bytes),
             Self::File(..) => None,
         }

@@ -83,7 +83,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
-/// Messages claimed by this process at any time. With [`job::SMALL`] it bounds the memory that mail takes.
+/// Messages claimed by this process at any time. With [`job::SMALL`], and the room for larger ones there, it bounds the
+/// memory that mail takes.
 pub const MAX_IN_HAND: usize = 1024;
 /// How long the end may take once it was asked for; what is still on the wire then is left to the next start.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);

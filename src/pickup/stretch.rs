@@ -33,13 +33,31 @@ impl Stretch {
         };
         let next = text.get(1..).unwrap_or_default();
         match memchr::memchr(b'\r', text) {
-            Some(_) => stretch.count_all::<true>(before, next),
-            None => stretch.count_all::<false>(before, next),
+            Some(_) => stretch.count_widest::<true>(before, next),
+            None => stretch.count_widest::<false>(before, next),
         }
         stretch
     }
 
+    /// In the widest registers that this machine has.
+    fn count_widest<const CR: bool>(&mut self, here: &[u8], next: &[u8]) {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the machine has what the function was compiled for.
+            #[allow(unsafe_code)]
+            return unsafe { self.count_in_avx2::<CR>(here, next) };
+        }
+        self.count_all::<CR>(here, next);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn count_in_avx2<const CR: bool>(&mut self, here: &[u8], next: &[u8]) {
+        self.count_all::<CR>(here, next);
+    }
+
     /// The bytes `here`, and what follows each of them. `CR`: there are such among them.
+    #[inline(always)]
     fn count_all<const CR: bool>(&mut self, here: &[u8], next: &[u8]) {
         let ((here, here_rest), (next, next_rest)) = (here.as_chunks::<LANE>(), next.as_chunks::<LANE>());
         for (here, next) in here.iter().zip(next) {
