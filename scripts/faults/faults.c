@@ -37,8 +37,9 @@
  *
  * A trace line: number TAB call TAB handle TAB path TAB path2 TAB offset TAB flags TAB result TAB thread TAB time (of
  * the monotonic clock, in microseconds) TAB hex data. A handle is a number that an open file keeps, whatever its name becomes.  For `open` flags holds c (created) and t
- * (truncated) and d (a folder; only opened folders that are synced matter); `fsync` names a file or a folder by its
- * handle; `rename` has flag x when an existing target was to be kept.
+ * (truncated), n (a file without a name, in that folder) and d (a folder; only opened folders that are synced matter);
+ * `fsync` names a file or a folder by its handle, and so does a `link` of an open file; `rename` has flag x when an
+ * existing target was to be kept.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -247,6 +248,12 @@ static int port_of(int fd) {
     return port;
 }
 
+/* The number in `/proc/self/fd/N`, as a file without a name is called; -1: it is none. */
+static int fd_in(const char *path) {
+    static const char folder[] = "/proc/self/fd/";
+    return path && !strncmp(path, folder, sizeof folder - 1) ? atoi(path + sizeof folder - 1) : -1;
+}
+
 /* ---- what is done about it ---- */
 
 /* Whether the rules are in force; reads them anew when FAULTS_WHEN holds others. */
@@ -450,11 +457,11 @@ int linkat(int from_dir, const char *from, int to_dir, const char *to, int flags
     const char *a = in_tree(from_dir, from, room[0]), *b = in_tree(to_dir, to, room[1]);
     if (!a && !b) return next_linkat(from_dir, from, to_dir, to, flags);
     struct point point = enter("link", "ba", a ? a : from, b ? b : to);
-    int error = verdict("link", a ? a : b), result;
+    int error = verdict("link", a ? a : b), result, of = fd_in(from);
     if (error > 0) errno = error, result = -1;
     else if (error == LIE) result = 0;
     else result = next_linkat(from_dir, from, to_dir, to, flags);
-    leave(&point, result, 0, 0, "", NULL, 0);
+    leave(&point, result, of >= 0 && of < MOST_FDS ? fd_handle[of] : 0, 0, "", NULL, 0);
     return result;
 }
 
@@ -495,8 +502,9 @@ static int open_any(int dir, const char *path, int flags, mode_t mode) {
     char room[PATH_MAX];
     const char *a = in_tree(dir, path, room);
     if (!a) {
-        int fd = next_openat64(dir, path, flags, mode);
-        if (root_count) now_open(fd, NULL);
+        int fd = next_openat64(dir, path, flags, mode), of = root_count ? fd_in(path) : -1;
+        if (root_count) now_open(fd, of >= 0 ? path_of(of) : NULL);
+        if (fd >= 0 && fd < MOST_FDS && path_of(fd)) atomic_store(&fd_handle[fd], fd_handle[of]);
         return fd;
     }
     int writes = (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
@@ -513,7 +521,8 @@ static int open_any(int dir, const char *path, int flags, mode_t mode) {
     if (error > 0) errno = error, fd = -1;
     else fd = next_openat64(dir, path, flags, mode);
     now_open(fd, a);
-    const char *what = fd < 0 ? "" : !existed ? "c" : flags & O_TRUNC ? "t" : "";
+    int nameless = (flags & O_TMPFILE) == O_TMPFILE;
+    const char *what = fd < 0 ? "" : nameless ? "n" : !existed ? "c" : flags & O_TRUNC ? "t" : "";
     leave(&point, fd, fd >= 0 && fd < MOST_FDS ? fd_handle[fd] : 0, 0, what, NULL, 0);
     return fd;
 }

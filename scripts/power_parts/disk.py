@@ -9,6 +9,8 @@ The model, which relies on less than ext4, XFS or any journal gives:
 * Of the changes of names since the last sync any subset may be on the disk, in any order, but for two things: what
   happened to one and the same name happened in order, and a rename is atomic, also between two folders: the file has
   the old name or the new one, never both and never none.
+* A file without a name (O_TMPFILE) that was synced, and is then linked into a folder that is synced, is there for good;
+  mailroot relies on that only where it is known to hold (ext4, XFS, tmpfs). One that was never linked is gone.
 * fsync of a folder promises what the folder shows, no more: a name that came and went since the last sync leaves no
   trace in it, so such a pair may both be missing still (then a file that was renamed into Queue and removed there
   lies in Pickup again, until Pickup is synced).
@@ -136,11 +138,17 @@ class Disk:
         elif op.call == "rename":
             self.change({op.path: None, op.other: self.at(op.path)})
         elif op.call == "link":
-            raise ValueError("a link: the model has none")
+            file = self.handles.get(op.handle)
+            if not isinstance(file, File):
+                raise ValueError("a link of a file with a name: the model has none")
+            self.change({op.other: file})
         elif op.call == "fsync" and op.kind != self.ignores:
             self.sync(op)
 
     def open(self, op, time):
+        if "n" in op.flags:
+            self.handles[op.handle] = File(b"", time)
+            return
         if "c" in op.flags:
             self.change({op.path: File(b"", time)})
         file = self.at(op.path)

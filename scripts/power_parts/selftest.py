@@ -45,6 +45,13 @@ def check():
     gone = [claim, op("unlink", "0/Q/x"), op("fsync", "0/Q", flags="d")]
     assert after({"0/P/x": b"x"}, *gone) == {here, tree()}
     assert after({"0/P/x": b"x"}, *gone, op("fsync", "0/P", flags="d")) == {tree()}
+    # A file without a name: nothing of it shows before it is linked; then it has bytes if it was synced.
+    nameless = [op("open", "0/P", flags="n", handle=1), op("write", "0/P", data=b"ab", handle=1)]
+    name = op("link", "0/t", "0/P/x", handle=1)
+    assert after({}, *nameless) == {tree()}
+    assert after({}, *nameless, sync, name) == {tree(), tree(**{"0_P_x": b"ab"})}
+    assert after({}, *nameless, sync, name, op("fsync", "0/P", flags="d")) == {tree(**{"0_P_x": b"ab"})}
+    assert tree(**{"0_P_x": b""}) in after({}, *nameless, name, op("fsync", "0/P", flags="d"))
     # Removals come back, in any subset; without a sync in between also out of order.
     both = {"0/a": b"1", "0/b": b"2"}
     assert len(after(both, op("unlink", "0/a"), op("unlink", "0/b"))) == 4

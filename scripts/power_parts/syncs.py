@@ -34,6 +34,11 @@ SYNCS = {
     "Pickup at flush": ("spool::sync_removals", "what was taken from Pickup and is gone does not come back"),
     "parent of a new folder": ("tree::make", "a folder that will hold mail is found again"),
 }
+# Those of the listener (reception.py).
+RECEIVING = {
+    "incoming file": ("inbox::publish", "a message is whole before it has its name"),
+    "Pickup after incoming": ("inbox::publish (one for all who wait)", "the name is durable before 250 is said"),
+}
 # What came next is not known: the process was ended right after it.
 LAST = "the last call of all"
 # Only after two nodes have seen different things at once: no batch of one node comes there.
