@@ -1,7 +1,8 @@
 """The other direction: real clients send to mailroot's listener, and what lies in Pickup is compared.
 
-`mailroot listen` runs on a tree of its own: one entry with STARTTLS and users, one with TLS from the first byte. Nobody
-takes the files out of Pickup, so each client's message can be looked at as it came.
+`mailroot listen` runs on a tree of its own: one entry with STARTTLS and users, one with TLS from the first byte. Senders
+are tools, libraries and a Postfix that relays (relaying.py). Nobody takes the files out of Pickup, so each client's
+message can be looked at as it came.
 """
 
 import email
@@ -12,6 +13,7 @@ import ssl
 import subprocess
 import time
 
+from . import relaying
 from .machine import Packages, Trouble, free_port, run, wait, write
 
 ADDRESS = "127.0.0.1"
@@ -43,6 +45,7 @@ users_file = "users"
 class Listener:
     def __init__(self, program, folder, processes, certificates, port):
         self.program, self.root, self.ca = program, folder, certificates.ca
+        self.pickup = folder / "Pickup"
         self.port, self.implicit = port, port + 1  # ports go in steps of ten
         run(program, "init", folder)
         write(folder / "mailroot.toml", SETTINGS.format(address=ADDRESS, port=port, implicit=self.implicit,
@@ -54,13 +57,22 @@ class Listener:
 
     def take(self):
         """The one message that has come since; (leading block, Received, message)."""
-        files = wait("a file in Pickup", 20, lambda: sorted((self.root / "Pickup").glob("*.EML")))
+        files = wait("a file in Pickup", 20, lambda: sorted(self.pickup.glob("*.EML")))
         if len(files) != 1:
             raise Trouble(f"{len(files)} files lie in Pickup")
         raw = files[0].read_bytes()
         files[0].unlink()
         top, _, rest = raw.partition(b"Received: ")
         return top.decode(), email.message_from_bytes(b"Received: " + rest, policy=email.policy.default)
+
+
+    def take_all(self):
+        """The bytes of all that have come since."""
+        files = sorted(self.pickup.glob("*.EML"))
+        came = [file.read_bytes() for file in files]
+        for file in files:
+            file.unlink()
+        return came
 
 
 def text(sender, to, subject):
@@ -142,7 +154,69 @@ def by_msmtp(listener):
         yield from compared(listener, LOCAL, "msmtp", "ESMTP")
 
 
+NODEMAILER = """
+const [port, implicit, user, pass, ca, to, body] = process.argv.slice(2);
+const connect = (port, secure) => require("nodemailer").createTransport({
+    host: "127.0.0.1", port, secure, requireTLS: !secure, auth: { user, pass }, pool: true, maxConnections: 3,
+    tls: { ca: require("fs").readFileSync(ca), servername: "mailroot.test" } });
+(async () => {
+    for (const [port_, secure] of [[port, false], [implicit, true]]) {
+        const transport = connect(port_, secure);
+        const send = (subject) => transport.sendMail({ from: "app@mailroot.test", to, subject, text: body,
+            attachments: [{ filename: "zeros.bin", content: Buffer.alloc(100000) }] });
+        await Promise.all(Array.from({ length: 10 }, (_, n) => send(`${secure} ${n}`)));
+        transport.close();
+    }
+})().catch((why) => { console.error(why); process.exit(1); });
+"""
+
+
+def by_nodemailer(listener):
+    """A pool of connections, by STARTTLS and by TLS from the first byte, with a login: 20 messages with an attachment."""
+    folder = listener.root.parent / "nodemailer"
+    write(folder / "send.js", NODEMAILER)
+    code, said = command("node", folder / "send.js", listener.port, listener.implicit, USER, PASSWORD, listener.ca, ELSEWHERE, BODY)
+    if code:
+        yield f"node ended with {code}: {said[-600:]}"
+    subjects = []
+    for raw in listener.take_all():
+        top, _, rest = raw.partition(b"Received: ")
+        message = email.message_from_bytes(b"Received: " + rest, policy=email.policy.default)
+        subjects.append(str(message["Subject"]))
+        parts = list(message.iter_parts())
+        came = parts[0].get_content().replace("\r\n", "\n") if len(parts) == 2 else ""
+        if came.rstrip("\n") != BODY.rstrip("\n"):
+            yield f"{subjects[-1]}: the text is {came[:80]!r}"
+        if len(parts) != 2 or parts[1].get_content() != bytes(100000):
+            yield f"{subjects[-1]}: the attachment is not right"
+        if b"x-receiver: <%s>" % ELSEWHERE.encode() not in top or "with ESMTPSA id " not in str(message["Received"]):
+            yield f"{subjects[-1]}: {top!r}, {message['Received']!r}"
+    if sorted(subjects) != sorted(f"{secure} {n}" for secure in ("false", "true") for n in range(10)):
+        yield f"there came {sorted(subjects)}"
+
+
+def why_no_nodemailer(folder):
+    """Fetches it into the temporary folder; why that cannot be done."""
+    if not shutil.which("npm") or not shutil.which("node"):
+        return "npm and node are not installed"
+    (folder / "nodemailer").mkdir()
+    code, said = command("npm", "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder / "nodemailer",
+                         "nodemailer@7")
+    return f"npm cannot install it: {said.strip().splitlines()[-1][:200]}" if code else ""
+
+
 CLIENTS = (("curl", by_curl), ("python", by_smtplib), ("swaks", by_swaks), ("msmtp", by_msmtp))
+
+
+TOOLS = ("curl", "swaks", "msmtp")
+
+
+def relays(folder, processes):
+    def by_postfix(listener):
+        return relaying.by_postfix(listener, folder, processes, USER, PASSWORD)
+
+    by_postfix.__doc__ = relaying.by_postfix.__doc__
+    return by_postfix
 
 
 def played(program, folder, processes, certificates, packages: Packages):
@@ -150,8 +224,13 @@ def played(program, folder, processes, certificates, packages: Packages):
     packages.install("curl", "swaks", "msmtp", "libnet-ssleay-perl")
     listener = Listener(program, folder / "inbound", processes, certificates, free_port([ADDRESS]))
     rows = []
-    for name, sends in CLIENTS:
-        if name != "python" and not shutil.which(name):
+    clients = [*CLIENTS, ("Postfix", relays(folder, processes)), ("Postfix", relaying.by_smtp_source)]
+    if reason := why_no_nodemailer(folder):
+        print(f"nodemailer: NOT TRIED: {reason}")
+    else:
+        clients.append(("nodemailer", by_nodemailer))
+    for name, sends in clients:
+        if name in TOOLS and not shutil.which(name):
             rows.append((name, sends.__doc__, ["it is not there"]))
             continue
         began = time.monotonic()
