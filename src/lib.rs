@@ -25,7 +25,7 @@
 //! | 3 | [`engine`] | the order of things; its head is the thread map |
 //! | 4 | [`cli`] | the verbs |
 //!
-//! Beside the building: [`config`], [`clock`], [`log`], [`stop`], [`timed`] for all floors; [`plugins`], which touch the tree
+//! Beside the building: [`config`], [`clock`], [`log`], [`w3c`], [`stop`], [`timed`] for all floors; [`plugins`], which touch the tree
 //! only; and [`practice`], an SMTP host for the
 //! demo and the tests. A module names only lower floors; `tests/tidy.rs` holds that as a test.
 //! `ARCHITECTURE.md` tells the same for people, with the state table and what is on the disk after a power cut.
@@ -49,6 +49,7 @@ pub mod route;
 pub mod smtp;
 pub mod stop;
 pub mod timed;
+pub mod w3c;
 
 /// What must hold for any input: the bodies of the fuzzing targets (`scripts/fuzz`), run here over their seeds.
 #[cfg(test)]

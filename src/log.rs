@@ -261,7 +261,13 @@ mod tests {
     use super::*;
 
     fn log(level: LogLevel, format: LogFormat, file: bool) -> Log {
-        Log { level, format, file }
+        let w3c = None;
+        Log {
+            level,
+            format,
+            file,
+            w3c,
+        }
     }
 
     /// What `act` logs under these settings.

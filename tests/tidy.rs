@@ -22,6 +22,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("mail", &[]),
     ("config", &["mail"]),
     ("log", &["mail", "config", "clock", "mailroot"]),
+    ("w3c", &["config", "mailroot"]),
     // floor 1: the disk, and the other outside world that is asked
     ("mailroot", &["mail", "config", "clock", "stop"]),
     ("dns", &["mail", "config", "clock", "stop"]),
@@ -32,7 +33,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("drop", &["mail", "config", "clock", "mailroot", "pickup", "smtp"]),
     ("badmail", &["mail", "config", "clock", "mailroot", "pickup"]),
     ("route", &["mail", "config", "clock", "dns"]),
-    ("smtp", &["mail", "config", "clock", "stop", "timed", "pickup"]),
+    (
+        "smtp",
+        &["mail", "config", "clock", "stop", "timed", "w3c", "pickup"],
+    ),
     ("report", &["mail", "config", "clock"]),
     // floor 3: the only one that knows the order of things
     (
@@ -46,13 +50,13 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("practice", &["mail"]),
     (
         "plugins",
-        &["mail", "config", "clock", "stop", "timed", "mailroot"],
+        &["mail", "config", "clock", "stop", "timed", "w3c", "mailroot"],
     ),
     // on top
     (
         "cli",
         &[
-            "mail", "config", "clock", "stop", "log", "mailroot", "dns", "pickup", "queue", "drop",
+            "mail", "config", "clock", "stop", "log", "w3c", "mailroot", "dns", "pickup", "queue", "drop",
             "badmail", "route", "smtp", "report", "engine", "practice", "plugins",
         ],
     ),

@@ -4,6 +4,7 @@ use super::{Exit, Page, Parts, Place};
 use crate::config::{Folders, Loaded};
 use crate::log::Logging;
 use crate::mailroot::tree;
+use crate::w3c;
 use std::path::PathBuf;
 
 /// Everything an engine starts from.
@@ -72,7 +73,9 @@ pub(super) fn load_where(
 
 /// From here on what there is to tell goes to the log.
 pub(super) fn begin(place: Place, loaded: Loaded) -> Start {
-    let logging = Logging::start(&loaded.config.log, &loaded.config.folders.logs);
+    let (log, folder) = (&loaded.config.log, &loaded.config.folders.logs);
+    let logging = Logging::start(log, folder);
+    w3c::apply(log, folder);
     for warning in &loaded.warnings {
         tracing::warn!(target: crate::log::EACH, "{warning}");
     }

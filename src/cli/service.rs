@@ -10,6 +10,7 @@ use crate::mailroot::hanging;
 use crate::mailroot::probe::{self, Storage};
 use crate::plugins::{Listeners, Trouble};
 use crate::stop::Stop;
+use crate::w3c;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ pub fn listen(start: Start) -> Exit {
     );
     while !stop.sleep(std::time::Duration::from_secs(3600)) {}
     listeners.finish();
+    w3c::finish();
     Exit::Ok
 }
 
@@ -131,7 +133,9 @@ fn with_engine(start: Start, mode: Mode, until: impl FnOnce(&Engine)) -> Result<
     if let Some(listeners) = listeners {
         listeners.finish();
     }
-    Ok(engine.finish())
+    let ending = engine.finish();
+    w3c::finish();
+    Ok(ending)
 }
 
 /// Whether the storage does what several nodes rest on (contract §6). Where it does not, mail would be lost or
@@ -204,6 +208,7 @@ fn reloading(
             start
                 .logging
                 .apply(&loaded.config.log, &loaded.config.folders.logs);
+            w3c::apply(&loaded.config.log, &loaded.config.folders.logs);
             let config = loaded.config;
             let done = engine
                 .as_ref()

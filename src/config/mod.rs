@@ -22,11 +22,13 @@ mod source;
 mod tests;
 mod transport;
 pub mod units;
+mod w3c;
 
 pub use errors::{ConfigError, Problem};
 pub use listener::{Certificate, Clients, Listener, ListenerTls, Network};
 pub use load::{Loaded, SETTINGS_FILE};
 pub use machine::FALLBACK_HOSTNAME;
+pub use w3c::W3cField;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -357,6 +359,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Also into `Logs/`.
     pub file: bool,
+    /// The fields of W3C extended log files in `Logs/`; `None`: none are written. (IIS: `LogType`, `LogExtFileFlags`)
+    pub w3c: Option<Vec<W3cField>>,
 }
 
 /// `log.level`

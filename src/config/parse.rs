@@ -327,6 +327,7 @@ fn log(mut s: Section<'_, '_>) -> Log {
             .choice("format", &formats)
             .map_or(LogFormat::Text, |(format, _)| format),
         file: s.flag("file").is_some_and(|(yes, _)| yes),
+        w3c: super::w3c::w3c(&mut s),
     };
     s.done();
     log

@@ -155,8 +155,9 @@ impl Chat {
     pub fn quit(&mut self, wait: bool) {
         let time = LAST_WORDS.min(self.timeout) / 3;
         if self.wire.send(b"QUIT\r\n", time).is_ok() {
-            if wait {
-                let _ = self.wire.reply(time);
+            self.dialogue.last_word("QUIT");
+            if wait && let Ok(reply) = self.wire.reply(time) {
+                self.dialogue.last_answer(&reply);
             }
             self.wire.close(time);
         }

@@ -15,6 +15,7 @@ use super::wire::{Broken, Wire};
 use super::{Peer, Refused, RefusedKind, Session, TlsContext, tls};
 use crate::config::TlsMode;
 use crate::mail::{EnhancedStatus, Outcome};
+use crate::w3c;
 
 /// Opens a session with `peer`. Under opportunistic TLS a failure of TLS is followed by one more connection, in clear;
 /// the dialogue says so.
@@ -92,6 +93,7 @@ fn open(peer: &Peer, tls: &TlsContext, mode: TlsMode, story: &mut Dialogue) -> R
     let mut chat = Chat::new(Wire::new(tcp), peer.timeout);
     chat.wire.waits_until(Some(peer.stop.clone()));
     chat.dialogue = std::mem::take(story);
+    chat.dialogue.goes_into(w3c::outbound(peer.address));
     let mut opening = Opening {
         chat: &mut chat,
         peer,

@@ -1,8 +1,10 @@
 //! The dialogue with a host as a person reads it: `> ` sent, `< ` received, `* ` our own remarks.
 //!
-//! A bounded text in memory; message content and secrets never get in (callers give a count instead).
+//! A bounded text in memory; message content and secrets never get in (callers give a count instead). What is said also
+//! goes into the W3C log, where one is written.
 
 use super::reply::Reply;
+use crate::w3c::Outbound;
 
 /// Ordinary lines stop here …
 const LIMIT: usize = 60 * 1024;
@@ -14,9 +16,41 @@ pub(super) struct Dialogue {
     text: String,
     /// How many lines were left out since the last one that was written.
     left_out: usize,
+    log: Option<Outbound>,
 }
 
 impl Dialogue {
+    /// One of its own about the same connection.
+    pub fn beside(&self) -> Self {
+        Self {
+            log: self.log.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// From now on everything goes into this log too.
+    pub fn goes_into(&mut self, log: Option<Outbound>) {
+        self.log = log;
+    }
+
+    /// For the log alone: what is said when nobody reads on.
+    pub fn last_word(&mut self, command: &str) {
+        if let Some(log) = &mut self.log {
+            log.command(command);
+        }
+    }
+
+    /// The answer to [`Dialogue::last_word`].
+    pub fn last_answer(&mut self, reply: &Reply) {
+        self.log_reply(reply);
+    }
+
+    fn log_reply(&mut self, reply: &Reply) {
+        if let (Some(log), Some(first)) = (&mut self.log, reply.raw_lines().next()) {
+            log.reply(first);
+        }
+    }
+
     /// So many short lines are to come, and as many answers.
     pub fn expect_lines(&mut self, count: usize) {
         self.text.reserve(count * 96);
@@ -24,11 +58,13 @@ impl Dialogue {
 
     /// A command that was sent, without its line end.
     pub fn sent(&mut self, line: &str) {
+        self.last_word(line);
         self.line("> ", line, LIMIT);
     }
 
     /// A command that was put in front of what stands here so far.
     pub fn sent_before(&mut self, line: &str) {
+        self.last_word(line);
         self.text.insert_str(0, &format!("> {line}\n"));
     }
 
@@ -39,11 +75,13 @@ impl Dialogue {
 
     /// A reply.
     pub fn received(&mut self, reply: &Reply) {
+        self.log_reply(reply);
         reply.raw_lines().for_each(|line| self.line("< ", line, LIMIT));
     }
 
     /// The reply that decides a transaction.
     pub fn received_last(&mut self, reply: &Reply) {
+        self.log_reply(reply);
         reply
             .raw_lines()
             .for_each(|line| self.line("< ", line, LIMIT_OF_LAST_WORDS));

@@ -117,6 +117,7 @@ impl Pipeline {
             flight: Flight::new(tx.recipients.len()),
             commands: self.spare(),
             content: self.spare(),
+            dialogue: line.chat.dialogue.beside(),
             ..Ride::default()
         };
         ride.dialogue.expect_lines(tx.recipients.len() + 3);

@@ -3,10 +3,10 @@
 //! The client's own header block can add nobody: between our leading block and its first field stands our `Received`,
 //! and what is sent is literal, whatever its periods. Writes: Pickup, through [`Inbox`]. Thread: the session's.
 
+use super::client::Client;
 use super::content::{Fed, Head, MAX_HEADER};
 use super::reply::Reply;
 use super::rules::Rules;
-use super::session::Client;
 use crate::mail::{Envelope, MessageId, leading};
 use crate::mailroot::DiskError;
 use crate::mailroot::inbox::{Inbox, Incoming};

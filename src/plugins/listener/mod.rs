@@ -11,8 +11,10 @@
 //! them in `Status/listener/`. Reads: settings, certificates, the users file. Writes: Pickup, `Status/listener/`.
 
 mod auth;
+mod client;
 mod command;
 mod content;
+mod diary;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod doors;
@@ -30,6 +32,7 @@ use crate::mailroot::NodeName;
 use crate::mailroot::inbox::Inbox;
 use crate::mailroot::reception::Reception;
 use crate::stop::Stop;
+use client::Client;
 use guests::Guests;
 use reply::Reply;
 use rules::Rules;
@@ -250,6 +253,7 @@ fn admit(house: &Arc<House>, rules: Arc<Rules>, door: SocketAddr, tcp: TcpStream
         );
     };
     let house = Arc::clone(house);
+    let client = Client::new(client, tcp.local_addr().unwrap_or(door));
     let serve = move || {
         let mut timed = wire::timed(tcp);
         timed.ends_with(Some(guest.facts.stop.clone()));

@@ -8,6 +8,7 @@ mod transfer;
 
 use super::House;
 use super::auth;
+use super::client::Client;
 use super::command::{self, Command, Mail, Rcpt};
 use super::guests::{Facts, Now};
 use super::letter::{Letter, there_is_room};
@@ -15,7 +16,6 @@ use super::reply::Reply;
 use super::rules::Rules;
 use super::wire::{Gone, Line, Wire};
 use crate::config::ListenerTls;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tracing::{debug, info, warn};
 
@@ -26,20 +26,6 @@ const COMMAND: usize = 2048;
 const MAX_ENVELOPE: usize = 8 * 1024 * 1024;
 /// The words around an address in it.
 const PER_RECIPIENT: usize = 80;
-
-/// Who it is.
-pub(super) struct Client {
-    pub address: SocketAddr,
-    /// As it called itself; empty before HELO, and for HELO without a name.
-    pub name: String,
-    /// It said HELO or EHLO …
-    pub greeted: bool,
-    /// … and it was EHLO.
-    pub extended: bool,
-    pub user: Option<String>,
-    /// Version and cipher.
-    pub tls: Option<String>,
-}
 
 /// The message that is being sent.
 struct Transaction<'h> {
@@ -82,15 +68,7 @@ enum Next {
 }
 
 /// Serves one client to the end.
-pub(super) fn serve(house: &House, rules: Arc<Rules>, wire: Wire, address: SocketAddr, facts: &Facts) {
-    let client = Client {
-        address,
-        name: String::new(),
-        greeted: false,
-        extended: false,
-        user: None,
-        tls: None,
-    };
+pub(super) fn serve(house: &House, rules: Arc<Rules>, wire: Wire, client: Client, facts: &Facts) {
     let mut session = Session {
         house,
         facts,
@@ -104,8 +82,9 @@ pub(super) fn serve(house: &House, rules: Arc<Rules>, wire: Wire, address: Socke
     };
     let ended = session.run();
     let client = &session.client;
+    client.diary.ended(&client.name);
     info!(
-        %address,
+        address = %client.address,
         helo = client.name,
         user = client.user.as_deref().unwrap_or(""),
         tls = client.tls.as_deref().unwrap_or(""),
@@ -147,6 +126,7 @@ impl<'h> Session<'h> {
         self.say(&Reply::new(220, "", greeting));
         loop {
             let line = self.wire.line(COMMAND)?;
+            self.client.diary.heard(&line);
             let command = match line {
                 Line::Whole(line) => command::parse(&line, &self.rules.default_domain),
                 Line::TooLong => Err(Reply::syntax("the line is too long")),
@@ -213,7 +193,11 @@ impl<'h> Session<'h> {
             self.errors += usize::from(reply.code >= 500);
             info!(client = %self.client.address, helo = self.client.name, reply = reply.shown(), "refused");
         }
-        reply.write(self.wire.say());
+        let out = self.wire.say();
+        let before = out.len();
+        reply.write(out);
+        let bytes = out.len() - before;
+        self.client.diary.said(reply.code, bytes, &self.client.name);
     }
 
     /// What was said in clear counts for nothing afterwards (RFC 3207 §4.2).

@@ -154,6 +154,9 @@ impl<'h> Session<'h> {
             Ok(()) => {
                 self.messages += 1;
                 self.bytes = self.bytes.saturating_add(size);
+                self.client
+                    .diary
+                    .message(&format!("<{id}@{}>", self.rules.hostname), size);
                 info!(%id, client = %self.client.address, helo = self.client.name, size, "received");
                 let words = format!("<{id}@{}> Queued mail for delivery", self.rules.hostname);
                 Reply::new(250, "2.6.0", words)
