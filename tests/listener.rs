@@ -11,14 +11,13 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use support::certificates::Authority;
 use support::client::{Client, SOON, listening, start, start_on};
 use support::place::{BASE, Place, message};
-use support::process::{self, Running};
+use support::process;
 use support::wait_until;
 
 /// The one file in Pickup.
