@@ -5,7 +5,7 @@
 //! MD4 in their place is to keep the passwords. The other way is to ask a domain controller, which no crate can. The
 //! acceptor of `sspi` 0.23 was tried: it looks only at an integrity code that the client may leave out, never at the
 //! response itself, so it lets in whoever names a user. Its Kerberos side takes bare keys, no keytab, and both bring some
-//! ninety crates, of which those for RSA are unfinished releases. What would be sound is Samba's `ntlm_auth`, which speaks
+//! seventy crates, of which those for RSA are unfinished releases. What would be sound is Samba's `ntlm_auth`, which speaks
 //! with the domain: a process beside this one, that other mail servers ask too.
 
 use super::reply::Reply;
