@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod client;
 pub mod dns;
 pub mod hosts;
+pub mod listener;
 pub mod place;
 pub mod process;
 pub mod scenario;
