@@ -32,8 +32,9 @@ TICK = 0.003
 # As on a storage that knows no files without a name: the first of them is refused.
 WITH_NAMES = "open@/Pickup=EOPNOTSUPP:1:1"
 WAYS = {"listener": "", "listener-names": WITH_NAMES}
-# What a lying disk does, and what the judge must say of it.
-CONTROLS = {"content": ("write@/Pickup=LIE", "damaged"), "names": ("link@/Pickup=LIE", "lost")}
+# What a lying disk does, in which way, and what the judge must say of it.
+CONTROLS = {"content": ("listener", "write@/Pickup=LIE", "damaged"), "names": ("listener", "link@/Pickup=LIE", "lost"),
+            "traces": ("listener-names", "unlink@/.incoming-=LIE", "left")}
 KINDS = ("lost", "damaged", "left", "twice", "stuck")
 MOST_AHEAD = 50
 AGAIN = 4  # the threads take turns as they like: a run may have ended before
@@ -348,8 +349,8 @@ class Reception:
 
     def controls(self):
         """(name, fault that must be seen, runs, of those with it)"""
-        for name, (rule, kind) in CONTROLS.items():
-            played = [self.one("listener", control=rule) for _ in range(2)]
+        for name, (way, rule, kind) in CONTROLS.items():
+            played = [self.one(way, control=rule) for _ in range(2)]
             yield name, kind, len(played), sum(any(k == kind for k, _ in done.faults) for done in played)
 
 
