@@ -1,4 +1,4 @@
-//! Questions to the DNS: the MX hosts of a domain and the addresses of a host.
+//! Questions to the DNS: the MX hosts of a domain, the addresses of a host, the name of an address.
 //!
 //! Reads `/etc/resolv.conf` (unless `dns.servers` is set) and `/etc/hosts`; writes nothing. The only asynchronous
 //! code of the crate is in here, closed in one thread named `dns`, which starts at the first question and is
@@ -10,6 +10,7 @@
 //! for MX. International names are given as A-labels.
 
 mod resolve;
+mod reverse;
 mod system;
 mod thread;
 
@@ -17,6 +18,8 @@ mod thread;
 mod tests;
 #[cfg(test)]
 pub(crate) mod testserver;
+
+pub use reverse::Reverse;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -129,8 +132,11 @@ impl Dns {
 
     /// [`Dns::addresses`] of many names at once; the answers are in the order of `names`.
     pub fn addresses_of(&self, names: &[&str]) -> Vec<Result<Vec<IpAddr>, DnsFailure>> {
+        self.addresses_until(names, self.deadline())
+    }
+
+    fn addresses_until(&self, names: &[&str], until: Instant) -> Vec<Result<Vec<IpAddr>, DnsFailure>> {
         let (reply, answers) = crossbeam_channel::bounded(names.len());
-        let until = self.deadline();
         let mut found: Vec<Option<Result<Vec<IpAddr>, DnsFailure>>> = names
             .iter()
             .enumerate()

@@ -46,11 +46,13 @@ const FLOORS: &[(&str, &[&str])] = &[
             "badmail", "route", "smtp", "report",
         ],
     ),
-    // beside the building; a plug-in touches the tree only
+    // beside the building; a plug-in touches the tree only, and may ask who a client is
     ("practice", &["mail"]),
     (
         "plugins",
-        &["mail", "config", "clock", "stop", "timed", "w3c", "mailroot"],
+        &[
+            "mail", "config", "clock", "stop", "timed", "w3c", "mailroot", "dns",
+        ],
     ),
     // on top
     (

@@ -55,6 +55,15 @@ pub struct Listener {
     pub min_free: u64,
     /// Who has logged in is named in Received.
     pub received_user: bool,
+    /// The client's name is looked up and stands in Received. (IIS: `EnableReverseDnsLookup`)
+    pub reverse_dns: bool,
+}
+
+impl Listener {
+    /// Whether the name of a client is to be looked up.
+    pub fn asks_names(&self) -> bool {
+        self.reverse_dns || !self.clients.names.is_empty() || !self.relay.names.is_empty()
+    }
 }
 
 /// `certificate` and `key`.
@@ -86,6 +95,8 @@ pub struct Clients {
     pub only: bool,
     /// In the order of the file.
     pub list: Vec<Network>,
+    /// Host names, lower-case A-labels: `mail.example.com`, or `*.example.com` for every name below that.
+    pub names: Vec<String>,
 }
 
 /// `192.0.2.7`, `192.0.2.0/24`, `2001:db8::/32`.
@@ -98,9 +109,50 @@ pub struct Network {
 }
 
 impl Clients {
-    /// Whether this client is among those that are meant.
-    pub fn include(&self, client: IpAddr) -> bool {
-        self.list.iter().any(|network| network.holds(client)) == self.only
+    /// Whether this client is among those that are meant. `names` are those that DNS gives it, in lower case; `None`:
+    /// they are not known. `None` in return: they decide.
+    pub fn include(&self, client: IpAddr, names: Option<&[String]>) -> Option<bool> {
+        let is_listed = self.list.iter().any(|network| network.holds(client));
+        match names {
+            None if !is_listed && !self.names.is_empty() => None,
+            names => {
+                let is_named = |name: &String| self.names.iter().any(|listed| is_meant(listed, name));
+                Some((is_listed || names.unwrap_or_default().iter().any(is_named)) == self.only)
+            }
+        }
+    }
+}
+
+/// Whether an entry means this name.
+fn is_meant(listed: &str, name: &str) -> bool {
+    match listed.strip_prefix('*') {
+        Some(below) => name.len() > below.len() && name.ends_with(below),
+        None => name == listed,
+    }
+}
+
+/// An entry of a list.
+enum Entry {
+    Network(Network),
+    Name(String),
+}
+
+impl Entry {
+    fn parse(text: &str) -> Result<Self, String> {
+        // No host name ends in digits alone (RFC 3696 §2).
+        let last = text.rsplit('.').next().unwrap_or_default();
+        let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+        if text.contains(['/', ':']) || is_number {
+            return Network::parse(text).map(Self::Network);
+        }
+        if text == "*" {
+            return Err(
+                "that would be everybody with a name; write \"all_except\" and an empty list".to_owned(),
+            );
+        }
+        hosts::remote_name(text).map(Self::Name).map_err(|why| {
+            format!("it is neither an address, nor a network such as 192.0.2.0/24, nor a host name: {why}")
+        })
     }
 }
 
@@ -190,7 +242,7 @@ fn listener(mut s: Section<'_, '_>, whole: &Span, beside: &Path) -> Option<Liste
     let mut flag = |key, default| s.flag(key).map_or(default, |(yes, _)| yes);
     let (anonymous, allow_plaintext_auth) = (flag("anonymous", true), flag("allow_plaintext_auth", false));
     let (relay_authenticated, open_relay) = (flag("relay_authenticated", true), flag("open_relay", false));
-    let received_user = flag("received_user", false);
+    let (received_user, reverse_dns) = (flag("received_user", false), flag("reverse_dns", false));
     let listener = Listener {
         address: address.map_or(IpAddr::from([0, 0, 0, 0]), |(address, _)| address),
         port: port.unwrap_or(25),
@@ -212,6 +264,7 @@ fn listener(mut s: Section<'_, '_>, whole: &Span, beside: &Path) -> Option<Liste
         max_errors: s.count("max_errors", 20, 1..=1_000_000),
         min_free: s.size("min_free", 64 * 1024 * 1024),
         received_user,
+        reverse_dns,
     };
     if !listener.anonymous && listener.users_file.is_none() {
         let says =
@@ -257,15 +310,19 @@ fn agreed(
 
 fn clients(s: &mut Section<'_, '_>, key: &'static str, list: &'static str, only: bool) -> Clients {
     let words = [("only", true), ("all_except", false)];
-    Clients {
+    let mut clients = Clients {
         only: s.choice(key, &words).map_or(only, |(only, _)| only),
-        list: s
-            .texts(list, "[\"192.0.2.0/24\"]", MAX_CLIENTS, Network::parse)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(network, _)| network)
-            .collect(),
+        list: Vec::new(),
+        names: Vec::new(),
+    };
+    let entries = s.texts(list, "[\"192.0.2.0/24\"]", MAX_CLIENTS, Entry::parse);
+    for (entry, _) in entries.into_iter().flatten() {
+        match entry {
+            Entry::Network(network) => clients.list.push(network),
+            Entry::Name(name) => clients.names.push(name),
+        }
     }
+    clients
 }
 
 #[cfg(test)]
@@ -308,6 +365,7 @@ mod tests {
         let clients = |only, list: &[&str]| Clients {
             only,
             list: list.iter().map(|text| network(text)).collect(),
+            names: Vec::new(),
         };
         let (one, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         for (clients, expected) in [
@@ -317,10 +375,70 @@ mod tests {
             (clients(false, &["192.0.2.1"]), [false, true]),
         ] {
             assert_eq!(
-                [clients.include(one), clients.include(other)],
+                [one, other].map(|client| clients.include(client, None).unwrap()),
                 expected,
                 "{clients:?}"
             );
+        }
+    }
+
+    #[test]
+    fn names_count_when_they_are_known() {
+        let list = |only, entries: &[&str]| {
+            let mut clients = Clients {
+                only,
+                list: Vec::new(),
+                names: Vec::new(),
+            };
+            for text in entries {
+                match Entry::parse(text).unwrap() {
+                    Entry::Network(network) => clients.list.push(network),
+                    Entry::Name(name) => clients.names.push(name),
+                }
+            }
+            clients
+        };
+        let entries = ["192.0.2.0/24", "Mail.Example.com", "*.bücher.test"];
+        let (near, far) = ("192.0.2.1".parse().unwrap(), "203.0.113.1".parse().unwrap());
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for (client, given, listed) in [
+            (near, None, Some(true)),
+            (near, Some(names(&[])), Some(true)),
+            (far, None, None),
+            (far, Some(names(&[])), Some(false)),
+            (far, Some(names(&["x.test", "mail.example.com"])), Some(true)),
+            (far, Some(names(&["a.mail.example.com"])), Some(false)),
+            (far, Some(names(&["a.b.xn--bcher-kva.test"])), Some(true)),
+            (
+                far,
+                Some(names(&["xn--bcher-kva.test", "evilxn--bcher-kva.test"])),
+                Some(false),
+            ),
+        ] {
+            let given = given.as_deref();
+            assert_eq!(
+                list(true, &entries).include(client, given),
+                listed,
+                "{client} {given:?}"
+            );
+            let other = listed.map(|yes| !yes);
+            assert_eq!(
+                list(false, &entries).include(client, given),
+                other,
+                "{client} {given:?}"
+            );
+        }
+        assert_eq!(list(true, &[]).include(far, None), Some(false));
+        for wrong in [
+            "*",
+            "a.*.test",
+            "",
+            "192.0.2",
+            "999.0.2.1",
+            "a b",
+            "mail.example.com.",
+        ] {
+            assert!(Entry::parse(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -97,6 +97,24 @@ impl Resolver {
         Ok(found)
     }
 
+    /// The PTR records of an address, as [`host_text`] writes names; never empty.
+    pub(super) async fn names(&self, address: IpAddr) -> Result<Vec<String>, DnsFailure> {
+        let lookup = self.dns.lookup(Name::from(address), RecordType::PTR).await;
+        let lookup = lookup.map_err(|e| failure("name", &address.to_string(), &e))?;
+        let found: Vec<String> = lookup
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::PTR(name) => Some(host_text(&name.0)),
+                _ => None,
+            })
+            .collect();
+        if found.is_empty() {
+            return Err(DnsFailure::NoRecords);
+        }
+        Ok(found)
+    }
+
     fn in_hosts_file(&self, name: &Name) -> Vec<IpAddr> {
         let found = [RecordType::A, RecordType::AAAA]
             .into_iter()

@@ -7,7 +7,7 @@ use hickory_resolver::proto::rr::RecordType;
 
 use super::system::{Source, System};
 use super::testserver::{Act, ZoneServer, record, responder};
-use super::{Dns, DnsFailure, Pace};
+use super::{Dns, DnsFailure, Pace, Reverse};
 
 /// Long enough for a server on this machine while it is busy with other things.
 const FAST: Pace = Pace {
@@ -66,6 +66,53 @@ fn mx_and_addresses_of_a_real_server() {
     assert_eq!(many[1], Err(DnsFailure::NoSuchDomain));
     assert_eq!(many[2], Ok(two.to_vec()));
     assert!(dns.addresses_of(&[]).is_empty());
+}
+
+#[test]
+fn the_name_of_an_address_counts_when_it_leads_back() {
+    let server = ZoneServer::start(&[
+        ("1.2.0.192.in-addr.arpa", "PTR Mail.example.net"),
+        ("1.2.0.192.in-addr.arpa", "PTR other.example.net"),
+        ("2.2.0.192.in-addr.arpa", "PTR mail.example.net"),
+        ("3.2.0.192.in-addr.arpa", "PTR nowhere.example"),
+        ("mail.example.net", "A 192.0.2.1"),
+        (
+            "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
+            "PTR six.example.net",
+        ),
+        ("six.example.net", "AAAA 2001:db8::1"),
+    ]);
+    let dns = Dns::new(&[server.address]);
+    let reverse = |address: &str| dns.reverse(address.parse().unwrap(), FAST.patience);
+    let confirmed = |name: &str| Reverse::Confirmed(vec![name.to_owned()]);
+    assert_eq!(reverse("192.0.2.1"), confirmed("mail.example.net"));
+    assert_eq!(reverse("::ffff:192.0.2.1"), confirmed("mail.example.net"));
+    assert_eq!(reverse("2001:db8::1"), confirmed("six.example.net"));
+    assert_eq!(reverse("192.0.2.2"), Reverse::Unconfirmed);
+    assert_eq!(reverse("192.0.2.3"), Reverse::Unconfirmed);
+    assert_eq!(reverse("192.0.2.4"), Reverse::Nameless);
+}
+
+#[test]
+fn a_name_that_cannot_be_asked_for_is_not_known() {
+    let address = responder(|name, kind| match (name, kind) {
+        ("1.2.0.192.in-addr.arpa", RecordType::PTR) => {
+            Act::Answer(vec![record(&("1.2.0.192.in-addr.arpa", "PTR mail.example.net"))])
+        }
+        ("9.2.0.192.in-addr.arpa", _) => Act::Silence,
+        _ => Act::Refuse(ResponseCode::ServFail),
+    });
+    let dns = Dns::with(&[address], FAST, System::this());
+    let failed = |address: &str, within| match dns.reverse(address.parse().unwrap(), within) {
+        Reverse::Failed(why) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(failed("192.0.2.1", FAST.patience).contains("mail.example.net"));
+    assert!(failed("192.0.2.2", FAST.patience).starts_with("name of 192.0.2.2: "));
+    let began = Instant::now();
+    let why = failed("192.0.2.9", Duration::from_millis(300));
+    assert_eq!(why, "name of 192.0.2.9: no answer in time");
+    assert!(began.elapsed() < FAST.timeout);
 }
 
 #[test]

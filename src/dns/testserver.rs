@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::{Message, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, SOA};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, PTR, SOA};
 use hickory_resolver::proto::rr::{LowerName, Name, RData, Record, RecordType};
 use hickory_server::Server;
 use hickory_server::store::in_memory::InMemoryZoneHandler;
@@ -112,6 +112,7 @@ pub(crate) fn record((owner, text): &Line<'_>) -> Record {
         ["MX", preference, host] => RData::MX(MX::new(preference.parse().unwrap(), name(host))),
         ["A", ip] => RData::A(A(ip.parse().unwrap())),
         ["AAAA", ip] => RData::AAAA(AAAA(ip.parse().unwrap())),
+        ["PTR", to] => RData::PTR(PTR(name(to))),
         ["CNAME", to] => RData::CNAME(CNAME(name(to))),
         _ => panic!("{text}"),
     };

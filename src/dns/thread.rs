@@ -35,6 +35,12 @@ pub(super) enum Question {
         until: Instant,
         reply: Sender<(usize, Result<Vec<IpAddr>, DnsFailure>)>,
     },
+    /// The PTR records of an address.
+    Names {
+        address: IpAddr,
+        until: Instant,
+        reply: Sender<Result<Vec<String>, DnsFailure>>,
+    },
     /// For the test of what follows from a panic in the thread.
     #[cfg(test)]
     Die,
@@ -96,6 +102,15 @@ async fn answer(question: Question, resolver: &Resolver) {
                 let _ = reply.try_send((index, found));
             }
         }
+        Question::Names {
+            address,
+            until,
+            reply,
+        } => {
+            if let Some(found) = in_time(until, resolver.names(address)).await {
+                let _ = reply.try_send(found);
+            }
+        }
         #[cfg(test)]
         Question::Die => {}
     }
@@ -113,6 +128,9 @@ fn refuse(question: Question, why: String) {
         }
         Question::Addresses { index, reply, .. } => {
             let _ = reply.try_send((index, Err(failure)));
+        }
+        Question::Names { reply, .. } => {
+            let _ = reply.try_send(Err(failure));
         }
         #[cfg(test)]
         Question::Die => {}

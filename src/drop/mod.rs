@@ -2,7 +2,7 @@
 //! `x-receiver` each, `Return-Path`, `Received`, then the message; so it is a valid Pickup file again.
 
 use crate::mail::{Envelope, leading};
-use crate::mailroot::{Result as DiskResult, Shelf, Spool};
+use crate::mailroot::{Result as DiskResult, Shelf, Spool, weigh};
 use crate::pickup::Layout;
 use crate::smtp::content::Content;
 use std::io::{BufWriter, Write};
@@ -81,24 +81,12 @@ impl Usage {
             Some((when, used)) if when.elapsed() < COUNT_AGAIN && used.saturating_add(more) <= quota => {
                 (when, used)
             }
-            _ => (Instant::now(), count(folder)),
+            _ => (Instant::now(), weigh::bytes_in(folder, u64::MAX)),
         };
         let fits = used.saturating_add(more) <= quota;
         *counted = Some((when, if fits { used + more } else { used }));
         fits
     }
-}
-
-fn count(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return 0;
-    };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .filter(|m| m.is_file())
-        .map(|m| m.len())
-        .sum()
 }
 
 #[cfg(test)]

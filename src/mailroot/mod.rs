@@ -32,6 +32,7 @@ pub mod spool;
 pub mod tree;
 pub mod volume;
 pub mod watch;
+pub mod weigh;
 
 pub use error::{DiskError, Result};
 pub use folder::OpenFolder;

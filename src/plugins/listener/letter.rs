@@ -190,8 +190,7 @@ fn received(id: MessageId, rules: &Rules, client: &Client, utf8: bool) -> String
         "" => "unknown",
         name => name,
     };
-    let address = client.address.ip().to_canonical();
-    let tag = if address.is_ipv6() { "IPv6:" } else { "" };
+    let origin = client.origin(rules);
     let with = protocol(client, utf8);
     let tls = client
         .tls
@@ -205,7 +204,7 @@ fn received(id: MessageId, rules: &Rules, client: &Client, utf8: bool) -> String
     });
     let date = jiff::fmt::rfc2822::to_string(&Timestamp::now().to_zoned(TimeZone::UTC)).unwrap_or_default();
     format!(
-        "Received: from {name} ([{tag}{address}])\r\n\tby {} with {with} id {id}{tls}{user};\r\n\t{date}\r\n",
+        "Received: from {name} {origin}\r\n\tby {} with {with} id {id}{tls}{user};\r\n\t{date}\r\n",
         rules.hostname
     )
 }

@@ -18,6 +18,7 @@ mod diary;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod doors;
+mod drop_room;
 mod guests;
 mod letter;
 mod reply;
@@ -33,6 +34,7 @@ use crate::mailroot::inbox::Inbox;
 use crate::mailroot::reception::Reception;
 use crate::stop::Stop;
 use client::Client;
+use drop_room::DropRoom;
 use guests::Guests;
 use reply::Reply;
 use rules::Rules;
@@ -59,6 +61,7 @@ struct House {
     inbox: Inbox,
     reception: Reception,
     guests: Arc<Guests>,
+    drop_room: Arc<DropRoom>,
     stop: Stop,
 }
 
@@ -85,6 +88,7 @@ impl Listeners {
             inbox: Inbox::new(&config.folders.pickup),
             reception: Reception::of(&config.folders.status),
             guests: Arc::default(),
+            drop_room: DropRoom::of(config.folders.drop.clone()),
             stop,
         };
         let user = rustix::process::geteuid().as_raw();
@@ -233,7 +237,7 @@ fn accept(house: &Arc<House>, socket: &TcpListener, door: SocketAddr, rules: &Rw
 
 fn admit(house: &Arc<House>, rules: Arc<Rules>, door: SocketAddr, tcp: TcpStream, client: SocketAddr) {
     let listener = &rules.listener;
-    if !listener.clients.include(client.ip()) {
+    if listener.clients.include(client.ip(), None) == Some(false) {
         info!(%client, "refused: it is not among the clients that may connect");
         return turn_away(&tcp, &Reply::new(554, "5.7.1", "You may not connect here"));
     }
@@ -253,8 +257,11 @@ fn admit(house: &Arc<House>, rules: Arc<Rules>, door: SocketAddr, tcp: TcpStream
         );
     };
     let house = Arc::clone(house);
-    let client = Client::new(client, tcp.local_addr().unwrap_or(door));
+    let mut client = Client::new(client, tcp.local_addr().unwrap_or(door));
     let serve = move || {
+        if let Err(reply) = client.is_let_in(&rules) {
+            return turn_away(&tcp, &reply);
+        }
         let mut timed = wire::timed(tcp);
         timed.ends_with(Some(guest.facts.stop.clone()));
         let wire = wire::Wire::new(timed, rules.listener.timeout);

@@ -3,15 +3,17 @@
 //!
 //! Reads: certificate and key, when it is made. Thread: any.
 
+use super::client::Client;
+use super::reply::Reply;
 use super::users::Passwords;
-use crate::config::{Certificate, Config, Listener, ListenerTls, Network, hosts};
+use crate::config::{Certificate, Clients, Config, Listener, ListenerTls, Network, hosts};
+use crate::dns::Dns;
 use crate::mail::Address;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What is put on top of a message counts as the message's for whoever takes it out of Pickup.
@@ -29,6 +31,10 @@ pub(super) struct Rules {
     pub tls: Option<Arc<ServerConfig>>,
     /// With a users file.
     pub users: Option<Passwords>,
+    /// Where the name of a client counts.
+    pub dns: Option<Dns>,
+    /// Bytes that may lie in Drop; 0: no limit.
+    pub drop_quota: u64,
     local: HashSet<String>,
     /// Whether others may relay to these domains, and to every name below those.
     exact: HashMap<String, bool>,
@@ -62,6 +68,8 @@ impl Rules {
             max_hops: config.messages.max_hops,
             tls: None,
             users: listener.users_file.as_deref().map(Passwords::new),
+            dns: listener.asks_names().then(|| Dns::new(&config.dns.servers)),
+            drop_quota: config.drop.quota,
             local: local.collect(),
             exact: HashMap::new(),
             below: HashMap::new(),
@@ -84,15 +92,29 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Whether this client may send to that recipient: local domains take from everyone, others from those who may
-    /// relay.
-    pub fn takes(&self, recipient: &Address, client: IpAddr, authenticated: bool) -> bool {
-        let domain = recipient.domain();
-        let domain = hosts::domain(domain.strip_suffix('.').unwrap_or(domain)).unwrap_or_default();
-        self.local.contains(&domain)
-            || self.is_relayed(&domain)
-            || (authenticated && self.listener.relay_authenticated)
-            || self.listener.relay.include(client)
+    /// Whether this client may send to that recipient, or what it is told: local domains take from everyone, others
+    /// from those who may relay.
+    pub fn takes(&self, recipient: &Address, client: &Client) -> Result<(), Reply> {
+        let has_logged_in = client.user.is_some() && self.listener.relay_authenticated;
+        if has_logged_in || self.is_local(recipient) || self.is_relayed(&domain_of(recipient)) {
+            return Ok(());
+        }
+        match self.listener.relay.include(client.address.ip(), client.names()) {
+            Some(true) => Ok(()),
+            Some(false) => {
+                let words = format!("Unable to relay for {recipient}");
+                Err(Reply::new(550, "5.7.1", words))
+            }
+            None => {
+                let words = format!("Unable to relay for {recipient}: your name cannot be looked up now");
+                Err(Reply::new(451, "4.7.1", words))
+            }
+        }
+    }
+
+    /// Whether its mail goes into Drop.
+    pub fn is_local(&self, recipient: &Address) -> bool {
+        self.local.contains(&domain_of(recipient))
     }
 
     /// As the entry says that the domain's mail goes by: its own, else the nearest with a star.
@@ -101,6 +123,12 @@ impl Rules {
         let nearest = || above.into_iter().find_map(|name| self.below.get(name));
         self.exact.get(domain).or_else(nearest).copied().unwrap_or(false)
     }
+}
+
+/// As the settings write it; empty when it is none.
+fn domain_of(recipient: &Address) -> String {
+    let domain = recipient.domain();
+    hosts::domain(domain.strip_suffix('.').unwrap_or(domain)).unwrap_or_default()
 }
 
 /// What an entry of the settings comes to, in words; or why it cannot be opened.
@@ -121,10 +149,12 @@ pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
             who.push("who has logged in may relay".to_owned());
         }
     }
-    who.push(match (listener.relay.only, listener.relay.list.len()) {
-        (true, 0) => "nobody else may relay".to_owned(),
-        (true, some) => format!("{some} networks may relay"),
-        (false, _) => "strangers may relay, as the settings say".to_owned(),
+    let relay = &listener.relay;
+    who.push(match (relay.only, relay.list.len(), relay.names.len()) {
+        (true, 0, 0) => "nobody else may relay".to_owned(),
+        (true, networks, 0) => format!("{networks} networks may relay"),
+        (true, networks, names) => format!("{networks} networks and {names} names may relay"),
+        (false, ..) => "strangers may relay, as the settings say".to_owned(),
     });
     let tls = match (&rules.tls, listener.tls) {
         (None, _) => "not encrypted",
@@ -141,8 +171,9 @@ pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
 
 /// Whether strangers may relay here, in words. `None`: they may not, or it is meant.
 fn open_relay(listener: &Listener) -> Option<&'static str> {
-    let from_everyone = |clients: &crate::config::Clients| match clients.only {
-        true => covers_all(&clients.list),
+    // A name keeps nobody out: who has no name, or hides it, is not on the list.
+    let from_everyone = |clients: &Clients| match clients.only {
+        true => covers_all(&clients.list) || clients.names.iter().any(|name| is_wide(name)),
         false => !covers_all(&clients.list),
     };
     let is_open = listener.anonymous && from_everyone(&listener.relay) && from_everyone(&listener.clients);
@@ -150,6 +181,25 @@ fn open_relay(listener: &Listener) -> Option<&'static str> {
         "anyone who can reach it may send mail to anywhere through it: an open relay, which others will soon find and \
          block; set relay = \"only\" and name your clients in relay_list, or open_relay = true if no stranger reaches it",
     )
+}
+
+/// Top domains of networks that are nobody else's (RFC 6762 appendix G, RFC 8375, RFC 2606, ICANN 2024).
+const OWN: &[&str] = &[
+    "lan",
+    "local",
+    "localdomain",
+    "internal",
+    "intranet",
+    "private",
+    "corp",
+    "home",
+    "test",
+];
+
+/// Whether strangers can have such a name: `*.com`.
+fn is_wide(name: &str) -> bool {
+    let below = name.strip_prefix("*.");
+    below.is_some_and(|below| !below.contains('.') && !OWN.contains(&below))
 }
 
 /// Whether these networks are all there is, of one kind of addresses: also in parts.

@@ -86,6 +86,7 @@ pub(super) fn serve(house: &House, rules: Arc<Rules>, wire: Wire, client: Client
     info!(
         address = %client.address,
         helo = client.name,
+        rdns = client.shown_name(),
         user = client.user.as_deref().unwrap_or(""),
         tls = client.tls.as_deref().unwrap_or(""),
         messages = session.messages,
@@ -436,8 +437,12 @@ impl<'h> Session<'h> {
         if !transaction.mail.utf8 && !rcpt.address.is_ascii() {
             return Reply::new(553, "5.6.7", "This address wants SMTPUTF8");
         }
-        if !rules.takes(&rcpt.address, client.address.ip(), client.user.is_some()) {
-            return Reply::new(550, "5.7.1", format!("Unable to relay for {}", rcpt.address));
+        if let Err(reply) = rules.takes(&rcpt.address, client) {
+            return reply;
+        }
+        let size = transaction.mail.size.unwrap_or(0);
+        if rules.is_local(&rcpt.address) && !self.house.drop_room.has_room(rules.drop_quota, size) {
+            return Reply::new(452, "4.2.2", "Mailbox full; try again later");
         }
         let orcpt = rcpt.orcpt.as_ref().map_or(0, String::len);
         transaction.envelope_bytes += rcpt.address.as_str().len() + orcpt + PER_RECIPIENT;
