@@ -292,16 +292,10 @@ fn sessions_can_be_seen_and_ended_and_new_ones_turned_away() {
     };
     let unknown = process::mailroot(
         &notes,
-        &[
-            "sessions",
-            "end",
-            &format!("{}9", id("state=RCPT")),
-            "--dir",
-            &root,
-        ],
+        &["sessions", "end", &format!("{}9", id("state=RCPT")), &root],
     );
     assert_eq!(unknown.code, Some(66), "{}", unknown.stderr);
-    command(&["sessions", "end", &id("state=RCPT"), "--dir", &root]);
+    command(&["sessions", "end", &id("state=RCPT"), &root]);
     assert!(first.reply().starts_with("421"));
     assert_eq!(first.reply(), "");
     second.expect("NOOP", 250);
@@ -317,7 +311,7 @@ fn sessions_can_be_seen_and_ended_and_new_ones_turned_away() {
         Client::connect(address).1.starts_with("220")
     });
 
-    command(&["sessions", "end", "--all", "--dir", &root]);
+    command(&["sessions", "end", "--all", &root]);
     assert!(second.reply().starts_with("421"));
     wait_until("nobody is shown", SOON, || {
         command(&["sessions", &root]).is_empty()

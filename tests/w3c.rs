@@ -12,8 +12,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 
-use support::client::{Client, SOON, start_on};
 use support::hosts::{APP, host};
+use support::listener::{Client, SOON, start_on};
 use support::place::{Place, message, to_smart_host};
 use support::{process, wait_until};
 

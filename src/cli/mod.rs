@@ -101,7 +101,11 @@ pub fn dispatch(
         Verb::Sessions { task, dir } => {
             let (wish, dir) = match task {
                 None => (sessions::Wish::List, dir),
-                Some(SessionTask::End { id, all: _, dir }) => (sessions::Wish::End(id), dir),
+                // With --all the one argument is DIR.
+                Some(SessionTask::End { id, all: true, .. }) => {
+                    (sessions::Wish::End(None), id.map(PathBuf::from))
+                }
+                Some(SessionTask::End { id, dir, .. }) => (sessions::Wish::End(id), dir),
             };
             sessions::sessions(&place(dir), &wish, out, err)
         }
@@ -356,16 +360,17 @@ Exit codes: 0 all went as told, 70 something did not (it is named at the end), 7
 #[derive(Subcommand)]
 enum SessionTask {
     /// End a session, or all of them
+    #[command(override_usage = "mailroot sessions end <ID> [DIR]\n       mailroot sessions end --all [DIR]")]
     End {
         /// As `mailroot sessions` names it
-        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        #[arg(required_unless_present = "all")]
         id: Option<String>,
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
+        #[arg(conflicts_with = "all")]
+        dir: Option<PathBuf>,
         /// End all
         #[arg(long)]
         all: bool,
-        /// The mailroot [default: $MAILROOT, or ./mailroot]
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
     },
 }
 

@@ -156,6 +156,12 @@ fn help_teaches_and_mistakes_are_usage() {
         &["--log", "xml", "run"],
         &["--log", "json"],
         &["run", "--bogus"],
+        #[cfg(feature = "listener")]
+        &["sessions", "end"],
+        #[cfg(feature = "listener")]
+        &["sessions", "end", "--all", "a", "b"],
+        #[cfg(feature = "listener")]
+        &["sessions", "end", "id", "a", "b"],
     ] {
         assert_eq!(mailroot(&fake, None, wrong).0, Exit::Usage, "{wrong:?}");
     }

@@ -62,7 +62,19 @@ impl<S: Read + Write> Both for S {}
 impl Client {
     /// Connects and reads the greeting.
     pub fn connect(address: SocketAddr) -> (Self, String) {
-        let tcp = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    /// The same from another address of this machine.
+    pub fn connect_from(source: [u8; 4], address: SocketAddr) -> (Self, String) {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&socket, &SocketAddr::from((source, 0))).unwrap();
+        connect(&socket, &address).unwrap();
+        Self::over(TcpStream::from(socket))
+    }
+
+    fn over(tcp: TcpStream) -> (Self, String) {
         tcp.set_read_timeout(Some(SOON)).unwrap();
         let mut client = Self {
             input: BufReader::new(tcp),

@@ -6,7 +6,6 @@
 #![allow(dead_code)]
 
 pub mod certificates;
-pub mod client;
 pub mod dns;
 pub mod hosts;
 pub mod listener;

@@ -12,20 +12,14 @@ mod support;
 use std::fs;
 use std::net::SocketAddr;
 
-use support::client::{Client, SOON, start_on};
+use support::listener::{Client, SOON, listening, start_on};
 use support::place::{BASE, Place};
-use support::process::{self, Running};
+use support::process;
 use support::wait_until;
 
 /// Whatever DNS says, addresses of this machine itself are `localhost` (RFC 6761), which leads back to the first alone.
 const LOCALHOST: [u8; 4] = [127, 0, 0, 1];
 const OTHER: [u8; 4] = [127, 0, 0, 2];
-
-fn listening(settings: &str) -> (Place, Running, SocketAddr) {
-    let place = Place::new(BASE);
-    let (running, address) = start_on(&place, "listen", BASE, settings);
-    (place, running, address)
-}
 
 /// After MAIL.
 fn sender(source: [u8; 4], address: SocketAddr) -> Client {
