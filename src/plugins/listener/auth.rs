@@ -68,7 +68,7 @@ fn ask(wire: &mut Wire, words: &str) -> Result<Result<String, Reply>, Gone> {
         Line::Whole(line) if line == b"*" => Err(Reply::new(501, "5.7.0", "Authentication cancelled")),
         Line::Whole(line) => decoded(&line),
         Line::TooLong => Err(Reply::new(500, "5.5.6", "The answer is too long")),
-        Line::Broken => Err(garbled()),
+        Line::Broken => return Err(Gone::Ambiguous),
     })
 }
 

@@ -104,6 +104,12 @@ impl<'h> Session<'h> {
             Ok(words) => words,
             Err(gone) => {
                 let (words, last) = match gone {
+                    Gone::Ambiguous => {
+                        // Another server could see other commands in what follows.
+                        let reply = Reply::syntax("a line ends in CR LF, and holds neither elsewhere");
+                        self.say(&reply);
+                        return reply.shown();
+                    }
                     Gone::Closed => return "the client closed the connection".to_owned(),
                     Gone::TimedOut => ("the client was silent for too long", "Connection timed out"),
                     Gone::Ending => ("it was ended", "Closing connection"),
@@ -131,12 +137,7 @@ impl<'h> Session<'h> {
             let command = match line {
                 Line::Whole(line) => command::parse(&line, &self.rules.default_domain),
                 Line::TooLong => Err(Reply::syntax("the line is too long")),
-                Line::Broken => {
-                    // Another server could see other commands in what follows.
-                    let reply = Reply::syntax("a line ends in CR LF, and holds neither elsewhere");
-                    self.say(&reply);
-                    return Ok(reply.shown());
-                }
+                Line::Broken => return Err(Gone::Ambiguous),
             };
             let next = match command {
                 Ok(command) => {

@@ -32,6 +32,8 @@ pub(super) enum Gone {
     TimedOut,
     /// We are ending.
     Ending,
+    /// It sent a line that others may read as several.
+    Ambiguous,
 }
 
 impl From<io::Error> for Gone {
@@ -153,21 +155,27 @@ impl Wire {
         }
         self.stream.within(self.timeout);
         let mut looked = 0;
-        let mut too_long = false;
+        let (mut too_long, mut broken) = (false, false);
         loop {
             let unread = self.input.get(self.from..self.to).unwrap_or_default();
             let found = memchr::memchr(b'\n', unread.get(looked..).unwrap_or_default());
             if let Some(at) = found.map(|at| looked + at) {
                 let line = unread.get(..at).unwrap_or_default().to_vec();
                 self.from += at + 1;
-                return Ok(judged(line, too_long || at + 1 > most));
+                return Ok(match judged(line) {
+                    Line::Whole(_) if broken => Line::Broken,
+                    Line::Whole(_) if too_long || at + 1 > most => Line::TooLong,
+                    judged => judged,
+                });
             }
             looked = unread.len();
             if looked > most {
-                // No line of ours: it is read away.
+                // No line of ours: it is read away, up to a CR that may be the first half of its end.
                 too_long = true;
-                self.from = self.to;
-                looked = 0;
+                looked = usize::from(unread.ends_with(b"\r"));
+                let away = unread.len() - looked;
+                broken |= unread.iter().take(away).any(|byte| *byte == b'\r');
+                self.from += away;
             }
             self.receive()?;
         }
@@ -271,10 +279,7 @@ impl Wire {
 }
 
 /// A line without its LF.
-fn judged(mut line: Vec<u8>, too_long: bool) -> Line {
-    if too_long {
-        return Line::TooLong;
-    }
+fn judged(mut line: Vec<u8>) -> Line {
     match line.pop() {
         Some(b'\r') if !line.contains(&b'\r') => Line::Whole(line),
         _ => Line::Broken,
@@ -321,11 +326,19 @@ mod tests {
         let sender = std::thread::spawn(move || {
             client.write_all(&vec![b'x'; 3 * BUFFER]).unwrap();
             client.write_all(b"\r\n1234567\r\n12345678\r\n").unwrap();
+            // not a line either, whatever its length: others would see two
+            for end in [&b"\n"[..], b"\r\rx\r\n", b"x\ry\r\n"] {
+                client.write_all(&vec![b'x'; 3 * BUFFER]).unwrap();
+                client.write_all(end).unwrap();
+            }
             client
         });
         assert_eq!(wire.line(9), Ok(Line::TooLong));
         assert_eq!(wire.line(9), Ok(Line::Whole(b"1234567".to_vec())));
         assert_eq!(wire.line(9), Ok(Line::TooLong));
+        for _ in 0..3 {
+            assert_eq!(wire.line(9), Ok(Line::Broken));
+        }
         drop(sender.join().unwrap());
     }
 
