@@ -1,7 +1,7 @@
 //! `mailroot listen` (or `run`) as a child process, and a client that says to it what it likes.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,8 +148,12 @@ impl<S: Read + Write> Client<S> {
         let mut all = String::new();
         loop {
             let mut line = String::new();
-            if self.input.read_line(&mut line).unwrap_or(0) == 0 {
-                return all;
+            match self.input.read_line(&mut line) {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    panic!("neither a reply nor the end within {SOON:?}")
+                }
+                Ok(0) | Err(_) => return all,
+                Ok(_) => {}
             }
             let line = line
                 .strip_suffix("\r\n")

@@ -34,9 +34,22 @@ pub fn to_smart_host(port: u16, more: &str) -> String {
 impl Place {
     /// Makes the tree and writes the settings.
     pub fn new(settings: &str) -> Self {
+        Self::below(&std::env::temp_dir(), settings)
+    }
+
+    /// The same in memory, where the system has such a folder: for thousands of messages, of which each is synced.
+    pub fn in_memory(settings: &str) -> Self {
+        let memory = Path::new("/dev/shm");
+        match memory.is_dir() {
+            true => Self::below(memory, settings),
+            false => Self::new(settings),
+        }
+    }
+
+    fn below(folder: &Path, settings: &str) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("mailroot-test-")
-            .tempdir()
+            .tempdir_in(folder)
             .unwrap();
         let place = Self {
             dir,
