@@ -331,12 +331,15 @@ mod tests {
                 client.write_all(&vec![b'x'; 3 * BUFFER]).unwrap();
                 client.write_all(end).unwrap();
             }
+            client.write_all(b"x\rx").unwrap();
+            client.write_all(&vec![b'x'; 3 * BUFFER]).unwrap();
+            client.write_all(b"\r\n").unwrap();
             client
         });
         assert_eq!(wire.line(9), Ok(Line::TooLong));
         assert_eq!(wire.line(9), Ok(Line::Whole(b"1234567".to_vec())));
         assert_eq!(wire.line(9), Ok(Line::TooLong));
-        for _ in 0..3 {
+        for _ in 0..4 {
             assert_eq!(wire.line(9), Ok(Line::Broken));
         }
         drop(sender.join().unwrap());
