@@ -200,9 +200,12 @@ def why_no_nodemailer(folder):
     if not shutil.which("npm") or not shutil.which("node"):
         return "npm and node are not installed"
     (folder / "nodemailer").mkdir()
-    code, said = command("npm", "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", folder / "nodemailer",
-                         "nodemailer@7")
-    return f"npm cannot install it: {said.strip().splitlines()[-1][:200]}" if code else ""
+    try:
+        code, said = command("npm", "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts",
+                             "--prefix", folder / "nodemailer", "nodemailer@7")
+    except subprocess.TimeoutExpired:
+        return "npm does not end"
+    return f"npm cannot install it: {' '.join(said.split())[-200:]}" if code else ""
 
 
 CLIENTS = (("curl", by_curl), ("python", by_smtplib), ("swaks", by_swaks), ("msmtp", by_msmtp))

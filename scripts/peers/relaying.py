@@ -141,7 +141,8 @@ def unlike(name, raw, content, to):
     """What is wrong with a file: our leading block, two Received fields, and the letter as it was sent."""
     top, _, rest = raw.partition(b"Received: ")
     rest = b"Received: " + rest
-    if not top.startswith(f"x-sender: <{SENDER}>".encode()) or sorted(re.findall(rb"x-receiver: <(.*?)>", top)) != sorted(one.encode() for one in to):
+    receivers = sorted(re.findall(rb"x-receiver: <(.*?)>", top))
+    if not top.startswith(f"x-sender: <{SENDER}>".encode()) or receivers != sorted(one.encode() for one in to):
         yield f"{name}: the leading block is {top[:300]!r}"
     added = re.match(rb"(?:Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*){2}", rest)
     if not added or rest[added.end():] != content:

@@ -359,7 +359,8 @@ def report(tools, folder, workers, ways):
     began = time.monotonic()
     reception = Reception(tools, folder, workers)
     good = True
-    print(f"{'the listener':<16}" + "".join(f"{word:>10}" for word in ("before", "middle", "after", "points", *KINDS, "promised", "unheard")))
+    head = ("before", "middle", "after", "points", *KINDS, "promised", "unheard")
+    print(f"{'the listener':<16}" + "".join(f"{word:>10}" for word in head))
     total = 0
     for way in ways:
         hit, strange, missed = reception.sweep(way)
