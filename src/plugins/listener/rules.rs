@@ -152,8 +152,9 @@ pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
     let relay = &listener.relay;
     who.push(match (relay.only, relay.list.len(), relay.names.len()) {
         (true, 0, 0) => "nobody else may relay".to_owned(),
+        (true, 0, names) => format!("{names} host names may relay"),
         (true, networks, 0) => format!("{networks} networks may relay"),
-        (true, networks, names) => format!("{networks} networks and {names} names may relay"),
+        (true, networks, names) => format!("{networks} networks and {names} host names may relay"),
         (false, ..) => "strangers may relay, as the settings say".to_owned(),
     });
     let tls = match (&rules.tls, listener.tls) {
