@@ -11,6 +11,7 @@ mod init;
 mod joined;
 mod page;
 mod place;
+mod queue;
 mod run;
 mod service;
 #[cfg(feature = "listener")]
@@ -118,6 +119,9 @@ pub fn dispatch(
             let (task, dir) = task.split();
             user::user(&place(dir), &task, &mut io::stdin().lock(), out, err)
         }
+        Verb::Queue {
+            task: QueueTask::Release { domain, dir },
+        } => queue::release(&place(dir), &domain, out, err),
         Verb::Init { dir } => init::init(&place(dir), out, err),
         Verb::Demo { dir } => parts.demo(dir, out, err),
         Verb::Check {
@@ -290,6 +294,12 @@ Exit codes: 0 done, 66 there is no such user, or the file cannot be used, 78 the
         task: UserTask,
     },
 
+    /// Let mail go that waits in Queue for a domain on hold
+    Queue {
+        #[command(subcommand)]
+        task: QueueTask,
+    },
+
     /// Check a mailroot and its way out; or say what would become of a message file
     #[command(after_help = "\
 With a folder, or nothing: reads the settings, tries the folders, asks DNS and says hello to the smart host. One line \
@@ -352,6 +362,24 @@ each. It takes a few seconds. The tree is left to be looked at; DIR must be new 
 Exit codes: 0 all went as told, 70 something did not (it is named at the end), 73 DIR cannot be used.")]
     Demo {
         /// Where to make it [default: a new temporary folder]
+        dir: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum QueueTask {
+    /// Try once what waits for a domain with `hold = true`
+    #[command(after_help = "\
+What waits in Queue for the domain at this moment is tried once, by the route that the settings give it; what comes \
+later waits for the next request, and so does what cannot be delivered now. The same as ETRN at a listener. The request \
+is a file in Status/release/.
+
+Exit codes: 0 asked, 64 that domain is not on hold, 66 there is no mailroot there, 74 the request cannot be written.")]
+    Release {
+        /// `example.com`; `@example.com` means all below it too
+        #[arg(long, value_name = "DOMAIN")]
+        domain: String,
+        /// The mailroot [default: $MAILROOT, or ./mailroot]
         dir: Option<PathBuf>,
     },
 }

@@ -37,6 +37,10 @@ pub struct Listener {
     pub relay_authenticated: bool,
     /// That strangers may relay is meant.
     pub open_relay: bool,
+    /// Who may come for mail on hold (ETRN).
+    pub etrn: Clients,
+    /// Who has logged in may come for it too.
+    pub etrn_authenticated: bool,
     /// (IIS: `MaxConnections`)
     pub max_connections: usize,
     /// From one address; 0: no limit.
@@ -62,7 +66,8 @@ pub struct Listener {
 impl Listener {
     /// Whether the name of a client is to be looked up.
     pub fn asks_names(&self) -> bool {
-        self.reverse_dns || !self.clients.names.is_empty() || !self.relay.names.is_empty()
+        let lists = [&self.clients, &self.relay, &self.etrn];
+        self.reverse_dns || lists.iter().any(|list| !list.names.is_empty())
     }
 }
 
@@ -109,6 +114,11 @@ pub struct Network {
 }
 
 impl Clients {
+    /// Whether nobody is named.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.names.is_empty()
+    }
+
     /// Whether this client is among those that are meant. `names` are those that DNS gives it, in lower case; `None`:
     /// they are not known. `None` in return: they decide.
     pub fn include(&self, client: IpAddr, names: Option<&[String]>) -> Option<bool> {
@@ -243,6 +253,7 @@ fn listener(mut s: Section<'_, '_>, whole: &Span, beside: &Path) -> Option<Liste
     let (anonymous, allow_plaintext_auth) = (flag("anonymous", true), flag("allow_plaintext_auth", false));
     let (relay_authenticated, open_relay) = (flag("relay_authenticated", true), flag("open_relay", false));
     let (received_user, reverse_dns) = (flag("received_user", false), flag("reverse_dns", false));
+    let etrn_authenticated = flag("etrn_authenticated", true);
     let listener = Listener {
         address: address.map_or(IpAddr::from([0, 0, 0, 0]), |(address, _)| address),
         port: port.unwrap_or(25),
@@ -255,6 +266,8 @@ fn listener(mut s: Section<'_, '_>, whole: &Span, beside: &Path) -> Option<Liste
         relay: clients(&mut s, "relay", "relay_list", true),
         relay_authenticated,
         open_relay,
+        etrn: clients(&mut s, "etrn", "etrn_list", true),
+        etrn_authenticated,
         max_connections: s.count("max_connections", 1000, 1..=100_000),
         max_connections_per_client: s.count("max_connections_per_client", 0, 0..=100_000),
         timeout: s.duration("timeout", MINUTE * 10, SECOND..=DAY),

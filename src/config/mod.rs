@@ -14,6 +14,7 @@ pub mod hosts;
 mod listener;
 mod load;
 mod machine;
+pub mod on_hold;
 mod parse;
 mod rules;
 mod section;
@@ -121,8 +122,10 @@ pub struct Remote {
     pub helo: bool,
     /// `None`: that of `[delivery]` when the route is a smart host of `[delivery]`, else no authentication.
     pub auth: Option<Auth>,
-    /// Its mail waits until this is false again. (IIS: `RouteAction 0x200`)
+    /// Its mail waits until it is asked for (ETRN), or this is false again. (IIS: `RouteAction 0x200`)
     pub hold: bool,
+    /// Age at which mail on hold is given up; `None`: that of `[delivery]`.
+    pub hold_expire: Option<Duration>,
     /// For the listener: others may relay to it. (IIS: `RouteAction 0x1000`)
     pub relay: bool,
 }

@@ -286,6 +286,10 @@ fn doubtful_settings_are_warned_of() {
             "[domains]\ndefault = \"a.example\"\n[[remote]]\nname = \"A.example\"\n",
             "line 4: [[remote]] \"a.example\" has no effect",
         ),
+        (
+            "[[remote]]\nname = \"a.example\"\nhold_expire = \"5d\"\n",
+            "line 3: \"hold_expire\" of [[remote]] has no effect, because \"hold\" is false",
+        ),
     ] {
         std::fs::write(folder.path().join(SETTINGS_FILE), text).unwrap();
         let loaded = Loaded::read(folder.path(), None).unwrap();

@@ -124,6 +124,11 @@ pub(super) fn remote(
     let (port, auth) = (port(&mut s), auth(&mut s, beside).map(|(auth, _)| auth));
     let mut flag = |key| s.flag(key).is_some_and(|(yes, _)| yes);
     let (helo, hold, relay) = (flag("helo"), flag("hold"), flag("relay"));
+    let hold_expire = s.duration_at("hold_expire", MILLI..=TEN_YEARS);
+    if let Some((_, span)) = hold_expire.as_ref().filter(|_| !hold) {
+        let says = "\"hold_expire\" of [[remote]] has no effect, because \"hold\" is false";
+        s.source.warn(Some(span), says);
+    }
     s.done();
     let (name, span) = name?;
     Some((
@@ -135,6 +140,7 @@ pub(super) fn remote(
             helo,
             auth,
             hold,
+            hold_expire: hold_expire.map(|(expire, _)| expire),
             relay,
         },
         span,

@@ -5,6 +5,7 @@
 use super::gate::Gate;
 use super::job::Part;
 use super::line::Line;
+use crate::clock::{self, Millis};
 use crate::mail::Outcome;
 use crate::route::Destination;
 use std::collections::VecDeque;
@@ -34,8 +35,8 @@ pub struct Course {
     pub sessions: usize,
     /// Since when it has no session.
     pub since: Instant,
-    /// It was not reached: until when it is left alone, and why.
-    pub down: Option<(Instant, Outcome)>,
+    /// It was not reached, and is left alone.
+    pub down: Option<Down>,
     /// Parts that ever stood in line.
     entered: u64,
     /// How many of them had left it at the last look of each who looks.
@@ -50,6 +51,27 @@ pub struct Course {
     pub stuck: bool,
     /// The gate is closed to its mail.
     is_closed: bool,
+}
+
+/// A destination that was not reached.
+pub struct Down {
+    /// Since when.
+    pub since: Millis,
+    /// Until when it is left alone.
+    pub until: Instant,
+    /// Why.
+    pub outcome: Outcome,
+}
+
+impl Down {
+    /// From now on, for so long.
+    pub fn now(pause: Duration, outcome: Outcome) -> Self {
+        Self {
+            since: clock::now(),
+            until: Instant::now() + pause,
+            outcome,
+        }
+    }
 }
 
 impl Course {
@@ -76,7 +98,7 @@ impl Course {
 
     /// Whether it is to be left alone.
     pub fn is_down(&self, now: Instant) -> bool {
-        self.down.as_ref().is_some_and(|(until, _)| *until > now)
+        self.down.as_ref().is_some_and(|down| down.until > now)
     }
 
     /// Closes the gate where more would only wait: it is down, it is stuck and has its share, or it has not taken

@@ -3,8 +3,9 @@
 //! Thread: dispatch, which never waits for a session or a disk. Not here: the sending (session), Drop (desk), what
 //! follows from outcomes (settle).
 
-use super::course::{Course, STUCK_AFTER};
+use super::course::{Course, Down, STUCK_AFTER};
 use super::desk::Errand;
+use super::hold::ON_HOLD;
 use super::job::{Job, Part};
 use super::later::Later;
 use super::plan::{Way, plan};
@@ -12,7 +13,7 @@ use super::quota::Quota;
 use super::shared::{Settings, Shared};
 use super::told::Told;
 use super::{MAX_IN_HAND, course, desk, session, settle};
-use crate::mail::{EnhancedStatus, Outcome};
+use crate::mail::Outcome;
 use crate::route::Destination;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select, tick};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -161,7 +162,7 @@ impl Dispatch<'_> {
 
     /// Divides the due recipients of a message by where they go, and puts each part into its line.
     fn route(&mut self, settings: &Settings, job: &Arc<Job>) {
-        let plan = plan(settings, job);
+        let plan = plan(settings, &self.shared.holds, job);
         if plan.is_empty() {
             // Nothing is open: a crash came between the last record and the removal.
             self.errand(Errand::Conclude(Arc::clone(job)));
@@ -180,11 +181,16 @@ impl Dispatch<'_> {
                 Way::Refused(outcome) => self.errand(Errand::Refuse(part(None), outcome)),
                 Way::Held(to) => {
                     let words = format!("its domain is on hold ({})", to.rule);
-                    let outcome = Outcome::deferred(EnhancedStatus::new(4, 3, 2), words);
+                    let outcome = Outcome::deferred(ON_HOLD, words);
                     self.errand(Errand::Hold(part(None), outcome));
                 }
-                Way::Remote(to) => {
+                Way::Remote(to, asked) => {
                     let part = part(Some(Arc::clone(&to)));
+                    let down = self.courses.get_mut(&to.key).map(|course| &mut course.down);
+                    if let Some(down) = down {
+                        // Whoever comes for it says that the host is there now.
+                        down.take_if(|down| asked.is_some_and(|asked| asked > down.since));
+                    }
                     self.line_up(&to, part, is_bulk, settings);
                 }
             }
@@ -199,9 +205,9 @@ impl Dispatch<'_> {
         if part.job.forced {
             course.down = None;
         }
-        if let Some((until, outcome)) = &course.down {
-            if Instant::now() < *until {
-                self.later.push((part, outcome.clone()), Instant::now());
+        if let Some(down) = &course.down {
+            if Instant::now() < down.until {
+                self.later.push((part, down.outcome.clone()), Instant::now());
                 self.defer();
                 return;
             }
@@ -311,7 +317,7 @@ impl Dispatch<'_> {
         let Some(course) = self.courses.get_mut(&destination.key) else {
             return;
         };
-        course.down = Some((Instant::now() + pause, outcome.clone()));
+        course.down = Some(Down::now(pause, outcome.clone()));
         let waiting = course.take_all();
         self.told.trouble(destination, &outcome, "cannot be reached");
         debug!(destination = %destination.key, parts = waiting.len(), "deferred together");

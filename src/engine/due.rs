@@ -123,7 +123,7 @@ impl<'a> Taker<'a> {
             let why = "reading it ends the process";
             return bury_here(shared, id, &file, Reason::TwiceCrashed { why });
         }
-        let origin = if waiting.forced {
+        let origin = if waiting.marks.forced() {
             Origin::Touched
         } else {
             Origin::Queue

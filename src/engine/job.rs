@@ -1,5 +1,6 @@
 //! A message in hand: its claim, its bytes, what it says, and the record of what became of it.
 
+use super::hold::Held;
 use super::shared::{Settings, Shared, lock};
 use super::tell;
 use crate::clock::{self, Millis};
@@ -84,8 +85,10 @@ pub struct JobState {
     pub doubtful: bool,
     /// An outcome that is final could not be recorded yet: nothing more is sent until it is.
     pub unsaved: bool,
-    /// It waits for something to be set free, not for the time: its domain, or room in Badmail.
-    pub held: bool,
+    /// It waits for room in Badmail, not for the time.
+    pub awaits_badmail: bool,
+    /// When it was looked who of its recipients goes.
+    pub planned: Millis,
     /// It lies in Badmail: only its removal is left.
     pub buried: bool,
     /// A DSN of it may lie in Queue though its put reported an error.
@@ -134,7 +137,7 @@ pub enum Means {
     Host,
     /// Drop: the schedule of `[drop]`.
     Drop,
-    /// Its domain to be set free (`hold = true`): no attempt is counted, and nothing expires.
+    /// Somebody who comes for its domain (`hold = true`): no attempt is counted.
     Hold,
 }
 
@@ -170,10 +173,14 @@ pub struct Released {
     pub due: Millis,
     /// Its file's time.
     pub file_time: i128,
-    /// It waits for its domain to be set free, not for the time.
-    pub held: bool,
+    /// What it waits for beside the time …
+    pub held: Held,
+    /// … or did, until the settings changed.
+    pub freed: bool,
     /// As of its job.
     pub generation: u64,
+    /// So many requests for mail on hold had been seen ([`super::hold::Holds::version`]).
+    pub requests: u64,
     /// An operator touched it.
     pub forced: bool,
     /// It was let go of before anything was tried.
@@ -358,7 +365,8 @@ impl Job {
                 durable: has_record, // a record is put after the bytes were synced, never before
                 doubtful: false,
                 unsaved: false,
-                held: false,
+                awaits_badmail: false,
+                planned: 0,
                 buried: false,
                 report_tried: false,
                 reports: Vec::new(),

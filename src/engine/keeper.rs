@@ -4,17 +4,20 @@
 //! removal of what is worthless). Threads: keeper, and a pool of its own that reads records, claims and takes over.
 //! Not here: when a message is due (queue/schedule), how one is taken (due), sending (dispatch).
 
+mod on_hold;
+
 use super::dispatch::Event;
 use super::due::{FOR_PARENT, Taken, Taker};
 use super::job::{Released, ToKeeper};
 use super::listing::{Effort, HalfClaim, Listing, Pace, Seen};
 use super::orphans::Orphans;
 use super::shared::{Mode, Shared, lock};
-use super::waiting::{Waiting, differs, first_sight, is_too_far, nanos};
+use super::waiting::{Marks, Waiting, differs, first_sight, is_too_far, nanos};
 use super::{pool, takeover, trial};
 use crate::clock::{self, Millis, Steady};
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
+use crate::mailroot::release::Requests;
 use crate::mailroot::{DiskError, NodeName, OpenFolder, prune};
 use crossbeam_channel::{Receiver, select};
 use rayon::prelude::*;
@@ -61,6 +64,8 @@ pub fn run(shared: &Arc<Shared>, told: &Receiver<ToKeeper>) {
         begun: Instant::now(),
         awaited: HashSet::new(),
         taker: Taker::new(shared),
+        requests: Requests::of(&shared.spool.folders().status),
+        next_ask: Instant::now(),
         pool,
     };
     let (mut next_scan, mut pace) = (Instant::now(), Pace::default());
@@ -68,13 +73,15 @@ pub fn run(shared: &Arc<Shared>, told: &Receiver<ToKeeper>) {
         if keeper.clock_was_set() {
             next_scan = Instant::now();
         }
+        let poll = shared.settings().config.pickup.poll;
+        keeper.look_who_asks(poll);
         if next_scan <= Instant::now() {
             let took = keeper.scan();
-            let poll = shared.settings().config.pickup.poll;
             next_scan = Instant::now() + pace.after(took, LISTING_SHARE, poll);
         }
         keeper.take_due();
-        let wait = keeper.next_due().map_or(next_scan, |due| due.min(next_scan));
+        let next = next_scan.min(keeper.next_ask);
+        let wait = keeper.next_due().map_or(next, |due| due.min(next));
         select! {
             recv(told) -> told => if let Ok(told) = told { keeper.is_told(told) },
             recv(shared.keeper_wake.1) -> _ => next_scan = Instant::now(),
@@ -110,6 +117,9 @@ struct Keeper<'a> {
     /// What a drain waits for: reports whose parents are not done with them, and what was put off.
     awaited: HashSet<Ulid>,
     taker: Taker<'a>,
+    /// For domains on hold, and when they are looked at again: soon, however long a listing of Queue takes.
+    requests: Requests,
+    next_ask: Instant,
     pool: rayon::ThreadPool,
 }
 
@@ -157,6 +167,7 @@ impl Keeper<'_> {
         );
         self.waiting.clear();
         self.due.clear();
+        self.shared.holds.forget();
         true
     }
 
@@ -240,9 +251,9 @@ impl Keeper<'_> {
             return is_released;
         }
         let touched = known.file_time != 0 && differs(known.file_time, seen.file_time);
-        if touched && !known.forced {
+        if touched && !known.marks.forced() {
             info!(id = %MessageId { ulid: seen.ulid, life: seen.life }, "touched: tried again now");
-            known.forced = true;
+            known.marks.force();
             known.due = 0;
             self.due.push(Reverse((0, seen.ulid)));
         }
@@ -270,7 +281,8 @@ impl Keeper<'_> {
         let sight = |seen: &Seen| {
             let (ulid, life) = (seen.ulid, seen.life);
             let id = MessageId { ulid, life };
-            (id, first_sight(&settings, queue, id, seen.file_time))
+            let holds = &self.shared.holds;
+            (id, first_sight(&settings, holds, queue, id, seen.file_time))
         };
         self.waiting.reserve(unknown.len());
         self.due.reserve(unknown.len());
@@ -317,7 +329,11 @@ impl Keeper<'_> {
     }
 
     fn called(&mut self, ulid: Ulid) {
-        if let Some(waiting) = self.waiting.get_mut(&ulid).filter(|waiting| waiting.put_off) {
+        if let Some(waiting) = self
+            .waiting
+            .get_mut(&ulid)
+            .filter(|waiting| waiting.marks.put_off())
+        {
             waiting.due = 0;
             self.due.push(Reverse((0, ulid)));
         }
@@ -337,16 +353,18 @@ impl Keeper<'_> {
         // The clock was set back between the attempt and now.
         let too_far = is_too_far(&self.shared.settings(), message.due);
         // What it waits for was set free meanwhile.
-        let is_free = message.held && message.generation != self.shared.generation.load(Ordering::SeqCst);
-        let at_once = too_far || is_free;
+        let is_free =
+            message.held.is_any() && message.generation != self.shared.generation.load(Ordering::SeqCst);
+        let at_once = too_far || is_free || message.freed;
+        // Somebody asked meanwhile, perhaps for its domain.
+        let is_asked = message.held.is_for_domain() && message.requests != self.shared.holds.version();
         let waiting = Waiting {
             life: message.id.life,
-            due: if at_once { 0 } else { message.due },
+            due: if at_once || is_asked { 0 } else { message.due },
             file_time: nanos(message.file_time),
             round: self.round,
+            marks: Marks::new((message.forced && message.untried) || at_once, message.put_off),
             held: message.held,
-            forced: (message.forced && message.untried) || at_once,
-            put_off: message.put_off,
             parent: message.parent.map(Box::new),
         };
         self.remember(message.id, waiting);
@@ -445,27 +463,6 @@ impl Keeper<'_> {
                 .queue_idle
                 .store(nothing_due && all_seen, Ordering::SeqCst);
             self.shared.progress.note();
-        }
-    }
-
-    /// After a reload: what waits for its domain may go.
-    fn free_held_domains(&mut self) {
-        let generation = self.shared.generation.load(Ordering::SeqCst);
-        if std::mem::replace(&mut self.generation, generation) == generation {
-            return;
-        }
-        let held: Vec<Ulid> = self
-            .waiting
-            .iter()
-            .filter(|(_, w)| w.held)
-            .map(|(ulid, _)| *ulid)
-            .collect();
-        for ulid in held {
-            if let Some(waiting) = self.waiting.get_mut(&ulid) {
-                waiting.due = 0;
-                waiting.forced = true;
-                self.due.push(Reverse((0, ulid)));
-            }
         }
     }
 }

@@ -1,11 +1,13 @@
 //! The parts of an attempt: which recipients of a message are due, and which way each goes.
 //!
-//! Reads the record and the routes; touches nothing. Thread: dispatch. Not here: where the hosts of a destination are
-//! (route), in which order parts go (dispatch).
+//! Reads the record, the routes, and who has come for mail on hold; touches nothing. Thread: dispatch. Not here: where
+//! the hosts of a destination are (route), in which order parts go (dispatch).
 
+use super::hold::Holds;
 use super::job::Job;
 use super::settle;
 use super::shared::{Settings, lock};
+use crate::clock::Millis;
 use crate::mail::{EnhancedStatus, Outcome};
 use crate::queue::State;
 use crate::route::{Destination, Route};
@@ -16,30 +18,41 @@ use std::sync::Arc;
 pub enum Way {
     /// Into Drop.
     Local,
-    /// To a mail server.
-    Remote(Arc<Destination>),
-    /// Nowhere, until its domain is set free.
+    /// To a mail server; of mail on hold, when it was asked for.
+    Remote(Arc<Destination>, Option<Millis>),
+    /// Nowhere, until somebody comes for it.
     Held(Arc<Destination>),
     /// Nowhere: this is the outcome.
     Refused(Outcome),
 }
 
 /// The parts of an attempt: who is due, by where they go; remote parts split at `messages.max_recipients`.
-pub fn plan(settings: &Settings, job: &Job) -> Vec<(Way, Vec<usize>)> {
+pub fn plan(settings: &Settings, holds: &Holds, job: &Job) -> Vec<(Way, Vec<usize>)> {
     let now = crate::clock::now();
     let config = &settings.config;
     let mut state = lock(&job.state);
-    let record = &mut state.record;
+    state.planned = now;
+    let record = &state.record;
     if (job.owed_before && record.owes()) || record.crashes >= settle::MAX_CRASHES {
         return Vec::new(); // first what is due from the last attempt
     }
     let hops = job.submission.hops;
     let mut local = Vec::new();
-    let mut remote: Vec<(Arc<Destination>, Vec<usize>)> = Vec::new();
+    let mut remote: Vec<(Arc<Destination>, Option<Millis>, Vec<usize>)> = Vec::new();
     let mut by_key: HashMap<String, usize> = HashMap::new();
     let mut plan = Vec::new();
     for (index, entry) in record.recipients.iter().enumerate() {
-        if entry.state != State::Open || (entry.next > now && !job.forced) {
+        if entry.state != State::Open {
+            continue;
+        }
+        let asked = settings
+            .routes
+            .hold_of(&entry.recipient.address)
+            .and_then(|hold| {
+                let last = entry.last.as_ref().map(|given| given.at);
+                holds.asked_for(&hold, record, last)
+            });
+        if entry.next > now && !job.forced && asked.is_none() {
             continue;
         }
         if hops > config.messages.max_hops {
@@ -57,11 +70,16 @@ pub fn plan(settings: &Settings, job: &Job) -> Vec<(Way, Vec<usize>)> {
             Route::Local => local.push(index),
             Route::Impossible(outcome) => plan.push((Way::Refused(outcome), vec![index])),
             Route::Remote(to) => {
+                let to = match asked {
+                    Some(_) if to.hold => Arc::new(to.released()),
+                    _ => to,
+                };
                 let at = *by_key.entry(to.key.clone()).or_insert_with(|| {
-                    remote.push((to, Vec::new()));
+                    remote.push((to, None, Vec::new()));
                     remote.len() - 1
                 });
-                if let Some((_, indices)) = remote.get_mut(at) {
+                if let Some((_, when, indices)) = remote.get_mut(at) {
+                    *when = asked.max(*when);
                     indices.push(index);
                 }
             }
@@ -70,13 +88,13 @@ pub fn plan(settings: &Settings, job: &Job) -> Vec<(Way, Vec<usize>)> {
     if !local.is_empty() {
         plan.push((Way::Local, local));
     }
-    for (to, indices) in remote {
+    for (to, asked, indices) in remote {
         if to.hold {
             plan.push((Way::Held(to), indices));
             continue;
         }
         for chunk in indices.chunks(config.messages.max_recipients.max(1)) {
-            plan.push((Way::Remote(Arc::clone(&to)), chunk.to_vec()));
+            plan.push((Way::Remote(Arc::clone(&to), asked), chunk.to_vec()));
         }
     }
     if plan.is_empty() && state.record.is_open() && !job.forced {

@@ -5,20 +5,22 @@
 //! waits here for a disk. A step that cannot be done puts the message aside (aside), and [`conclude`] begins again
 //! where it was.
 
+mod times;
+
 use super::aside;
 use super::desk::{crashed, said};
 use super::dispatch::Event;
-use super::job::{Job, JobState, Means, Part, Released, Settled, ToKeeper};
+use super::job::{Job, Means, Part, Released, Settled, ToKeeper};
 use super::shared::{Settings, Shared, lock};
+use super::waiting::Held;
 use super::{tell, undelivered};
 use crate::clock;
 use crate::clock::Millis;
-use crate::config::Schedule;
 use crate::mail::{EnhancedStatus, Outcome, Verdict};
 use crate::mailroot::spool::ClaimState;
 use crate::mailroot::{DiskError, QueueName, Result as DiskResult};
-use crate::queue::record::{Delay, ReportState, State};
-use crate::queue::{env, schedule};
+use crate::queue::env;
+use crate::queue::record::{ReportState, State};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tracing::{debug, info};
@@ -153,10 +155,15 @@ fn note(job: &Arc<Job>, settled: Settled) -> bool {
     state.rtr.push_str(&settled.dialogue);
     for (index, outcome) in settled.outcomes {
         final_fates |= outcome.verdict != Verdict::Deferred;
-        state.held |= settled.means == Means::Hold;
         state.tried.push((index, settled.means));
         let local = settled.means == Means::Drop;
-        state.record.note(index, outcome, now, local, settled.offered_dsn);
+        // Whoever asks for it from then on has not been seen yet.
+        let at = if settled.means == Means::Hold {
+            state.planned
+        } else {
+            now
+        };
+        state.record.note(index, outcome, at, local, settled.offered_dsn);
         tell::outcome(job, &state.record, index);
         state.version += 1;
     }
@@ -193,7 +200,7 @@ pub fn conclude(shared: &Shared, job: &Arc<Job>) {
 }
 
 fn finish(shared: &Shared, settings: &Settings, job: &Arc<Job>) -> Result<(), Halt> {
-    apply_schedule(settings, job);
+    times::apply_schedule(settings, job);
     if lock(&job.state).record.owes() {
         save(shared, job)?; // failed, with the reply, before the report
         undelivered::report(shared, settings, job)?;
@@ -237,100 +244,9 @@ fn wait_for_badmail(shared: &Shared, job: &Job, error: &DiskError) -> Result<(),
     {
         let mut state = lock(&job.state);
         state.parked = clock::now() + BADMAIL_AGAIN;
-        state.held = true;
+        state.awaits_badmail = true;
     }
     stay(shared, job)
-}
-
-/// Sets the next attempt of whom was deferred, expires whose time is over, notes whose delay is to be told.
-fn apply_schedule(settings: &Settings, job: &Job) {
-    let now = clock::now();
-    let mut guard = lock(&job.state);
-    let state = &mut *guard;
-    if state.record.crashes >= MAX_CRASHES {
-        give_up_on_crashes(job, state, now);
-    }
-    let tried = std::mem::take(&mut state.tried);
-    let arrived = state.record.arrived;
-    let sender_known = state.record.sender.is_some();
-    let id = state.record.id;
-    for (index, means) in tried {
-        let local = means == Means::Drop;
-        let times = if local {
-            &settings.config.drop.schedule
-        } else {
-            &settings.config.delivery.schedule
-        };
-        let Some(entry) = state.record.recipients.get_mut(index) else {
-            continue;
-        };
-        if entry.state != State::Open {
-            continue;
-        }
-        state.version += 1;
-        if means == Means::Hold {
-            entry.tries = entry.tries.saturating_sub(1); // waiting for its domain is no attempt
-            entry.next = now.saturating_add(held_for(times));
-            continue;
-        }
-        match schedule::next(times, id, entry.tries, arrived, now) {
-            schedule::Next::At(at) => {
-                entry.next = at;
-                if sender_known
-                    && entry.delay == Delay::Untold
-                    && entry.recipient.wants_delay()
-                    && schedule::delay_is_due(times, arrived, now)
-                {
-                    entry.delay = Delay::Owed;
-                }
-            }
-            schedule::Next::Expired => {
-                let outcome = expired(entry.last.as_ref().map(|given| &given.outcome));
-                state.record.note(index, outcome, now, local, false);
-                tell::outcome(job, &state.record, index);
-            }
-        }
-    }
-}
-
-/// A held domain is looked at again this often, and at once after SIGHUP.
-fn held_for(times: &Schedule) -> Millis {
-    times
-        .retry
-        .last()
-        .map_or(60_000, |last| u64::try_from(last.as_millis()).unwrap_or(60_000))
-}
-
-fn expired(last: Option<&Outcome>) -> Outcome {
-    let status = EnhancedStatus::new(4, 4, 7);
-    let Some(last) = last else {
-        return Outcome::failed(status, "its time is over");
-    };
-    let text = format!("its time is over; the last attempt ended with: {}", last.text);
-    let mut outcome = Outcome::failed(status, text);
-    outcome.host.clone_from(&last.host);
-    outcome
-}
-
-fn give_up_on_crashes(job: &Job, state: &mut JobState, now: Millis) {
-    for index in 0..state.record.recipients.len() {
-        let open = state
-            .record
-            .recipients
-            .get(index)
-            .is_some_and(|r| r.state == State::Open);
-        if open {
-            let text =
-                "handling this message made mailroot fail twice; it is set aside so that other mail goes on";
-            let outcome = Outcome::failed(EnhancedStatus::new(5, 3, 0), text);
-            state.record.note(index, outcome, now, false, false);
-            tell::outcome(job, &state.record, index);
-            if let Some(entry) = state.record.recipients.get_mut(index) {
-                entry.report = crate::queue::ReportState::None; // what we cannot handle we do not report on either
-            }
-            state.version += 1;
-        }
-    }
 }
 
 /// The message stays in Queue: record, transcripts, release.
@@ -345,14 +261,29 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
     step(shared, job, || shared.spool.release(job.id))?;
     saved.ended = true;
     drop(saved);
+    let settings = shared.settings();
     let mut state = lock(&job.state);
+    let requests = shared.holds.version();
+    let (mut held, freed) = shared.holds.of(&settings, &state.record);
+    if state.awaits_badmail {
+        held = Held::BADMAIL;
+    }
+    // What was asked for and did not have its turn yet is due, whatever the record says.
+    let is_wanted = held.is_for_domain() && shared.holds.free_any(&settings, &state.record);
+    let due = if is_wanted {
+        0
+    } else {
+        state.record.due().unwrap_or(0)
+    };
     let put_off_for = std::mem::take(&mut state.put_off_for);
     let released = Released {
         id: job.id,
-        due: state.record.due().unwrap_or(0).max(state.parked),
+        due: due.max(state.parked),
         file_time: state.record.file_time,
-        held: state.held,
+        held,
+        freed: freed && !untried && state.parked == 0, // and not again and again
         generation: job.generation,
+        requests,
         forced: job.forced,
         untried,
         put_off: !put_off_for.is_empty(),

@@ -4,7 +4,9 @@ use super::aside::{Aside, BadmailDoor, Trust};
 use super::dispatch::Event;
 use super::gate::Gate;
 use super::heart::Pulse;
+use super::hold::Holds;
 use super::job::ToKeeper;
+pub use super::progress::Progress;
 use super::put_off::PutOff;
 use super::quota::Turns;
 use super::{Ending, MAX_IN_HAND};
@@ -122,6 +124,8 @@ pub struct Shared {
     pub badmail: BadmailDoor,
     /// Messages whose next step waits for the disk.
     pub aside: Aside,
+    /// Domains on hold.
+    pub holds: Holds,
     /// Bytes in Drop, for the quota.
     pub drop_usage: crate::drop::Usage,
     /// Wakes keeper before its time.
@@ -178,6 +182,7 @@ impl Shared {
             aside: Aside::default(),
             crashes: Mutex::default(),
             condemned: Mutex::default(),
+            holds: Holds::default(),
             drop_usage: crate::drop::Usage::default(),
             keeper_wake: bounded(1),
             careful_until: Mutex::default(),
@@ -464,31 +469,6 @@ impl InHand {
 
     fn lock(&self) -> MutexGuard<'_, HashSet<Ulid>> {
         self.set.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Lets `main` wait for "something happened" without polling hard.
-#[derive(Default)]
-pub struct Progress {
-    moved: Mutex<bool>,
-    signal: Condvar,
-}
-
-impl Progress {
-    /// Something happened.
-    pub fn note(&self) {
-        *self.moved.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.signal.notify_all();
-    }
-
-    /// Until something happens, at most for `patience`.
-    pub fn wait(&self, patience: Duration) {
-        let moved = self.moved.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut moved, _) = self
-            .signal
-            .wait_timeout_while(moved, patience, |m| !*m)
-            .unwrap_or_else(PoisonError::into_inner);
-        *moved = false;
     }
 }
 

@@ -3,21 +3,20 @@
 //!
 //! Reads: ENV files, the first line of a message. Writes: nothing. Thread: keeper's rayon.
 
+pub use super::hold::Held;
+use super::hold::Holds;
 use super::shared::Settings;
 use super::undelivered;
 use crate::clock::{self, Millis};
+use crate::mail::MessageId;
 use crate::mail::id::Ulid;
-use crate::mail::{EnhancedStatus, MessageId};
 use crate::mailroot::OpenFolder;
+use crate::queue::env;
 use crate::queue::record::Record;
-use crate::queue::{State, env};
-use crate::route::Route;
 use std::time::Duration;
 
 /// "Its time is no longer the one that ENV remembers, give or take two seconds": some storage keeps whole seconds.
 const TOUCH_TOLERANCE: u64 = 2_000_000_000;
-/// What dispatch gives to whom waits for its domain.
-const ON_HOLD: EnhancedStatus = EnhancedStatus::new(4, 3, 2);
 /// Records may have been written under settings with longer waits than today's.
 const LEAST_LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
@@ -35,14 +34,41 @@ pub struct Waiting {
     pub file_time: Nanos,
     /// The last listing that showed it.
     pub round: u8,
-    /// For its domain, or for room in Badmail, not for the time.
-    pub held: bool,
-    /// It was touched: the schedule does not count.
-    pub forced: bool,
-    /// It is taken earlier when it is called.
-    pub put_off: bool,
+    /// See there.
+    pub marks: Marks,
+    /// For its domain, or for room in Badmail, not only for the time.
+    pub held: Held,
     /// It is a report of ours on this message.
     pub parent: Option<Box<Ulid>>,
+}
+
+/// Two marks in one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Marks(u8);
+
+impl Marks {
+    const FORCED: u8 = 1;
+    const PUT_OFF: u8 = 2;
+
+    /// Both at once.
+    pub fn new(forced: bool, put_off: bool) -> Self {
+        Self(u8::from(forced) * Self::FORCED + u8::from(put_off) * Self::PUT_OFF)
+    }
+
+    /// It was touched: the schedule does not count.
+    pub fn forced(self) -> bool {
+        self.0 & Self::FORCED != 0
+    }
+
+    /// It is taken earlier when it is called.
+    pub fn put_off(self) -> bool {
+        self.0 & Self::PUT_OFF != 0
+    }
+
+    /// The schedule does not count any more.
+    pub fn force(&mut self) {
+        self.0 |= Self::FORCED;
+    }
 }
 
 /// As far as there is room: to the year 2262.
@@ -61,15 +87,20 @@ pub fn parse(bytes: &[u8], id: MessageId) -> Result<Record, String> {
 }
 
 /// What a record says of a message that was not known.
-pub fn first_sight(settings: &Settings, queue: &OpenFolder, id: MessageId, file_time: Nanos) -> Waiting {
+pub fn first_sight(
+    settings: &Settings,
+    holds: &Holds,
+    queue: &OpenFolder,
+    id: MessageId,
+    file_time: Nanos,
+) -> Waiting {
     let mut fresh = Waiting {
         life: id.life,
         due: 0,
         file_time: 0,
         round: 0,
-        held: false,
-        forced: false,
-        put_off: false,
+        marks: Marks::default(),
+        held: Held::NOT,
         parent: None,
     };
     // What cannot be read or understood now is settled after the claim.
@@ -80,15 +111,16 @@ pub fn first_sight(settings: &Settings, queue: &OpenFolder, id: MessageId, file_
     let Ok(record) = parse(&bytes, id) else {
         return fresh;
     };
-    let (held, freed) = holds(settings, &record);
+    let (held, freed) = holds.of(settings, &record);
+    let is_wanted = held.is_any() && holds.free_any(settings, &record);
     let due = record.due().unwrap_or(0);
     let remembered = nanos(record.file_time);
     let forced = freed || differs(remembered, file_time) || is_too_far(settings, due);
     Waiting {
-        due: if forced { 0 } else { due },
+        due: if forced || is_wanted { 0 } else { due },
         file_time: remembered,
+        marks: Marks::new(forced, false),
         held,
-        forced,
         parent: undelivered::parent_of(record.sender.as_ref(), record.envid.as_deref()).map(Box::new),
         ..fresh
     }
@@ -119,30 +151,21 @@ fn longest_wait(settings: &Settings) -> Millis {
     u64::try_from(longest).unwrap_or(u64::MAX)
 }
 
-/// Whether a recipient waits for its domain to be set free, and whether one such domain has been meanwhile: settings
-/// can change while nothing runs.
-fn holds(settings: &Settings, record: &Record) -> (bool, bool) {
-    let (mut held, mut freed) = (false, false);
-    for entry in record
-        .recipients
-        .iter()
-        .filter(|entry| entry.state == State::Open)
-    {
-        let waits = entry
-            .last
-            .as_ref()
-            .is_some_and(|last| last.outcome.status == ON_HOLD && last.outcome.host.is_none());
-        if waits {
-            match settings.routes.of(&entry.recipient.address) {
-                Route::Remote(to) if to.hold => held = true,
-                _ => freed = true,
-            }
-        }
-    }
-    (held, freed)
-}
-
 /// Whether a file has been touched since.
 pub fn differs(remembered: Nanos, seen: Nanos) -> bool {
     remembered.abs_diff(seen) > TOUCH_TOLERANCE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_take_little() {
+        assert_eq!(size_of::<Waiting>(), 32);
+        let mut marks = Marks::new(false, true);
+        assert!(!marks.forced() && marks.put_off());
+        marks.force();
+        assert!(marks.forced() && marks.put_off());
+    }
 }

@@ -28,6 +28,7 @@ pub mod node;
 pub mod probe;
 pub mod prune;
 pub mod reception;
+pub mod release;
 pub mod spool;
 pub mod tree;
 pub mod volume;

@@ -57,6 +57,15 @@ impl Destination {
         self.implicit_tls && !self.is_stranger(host)
     }
 
+    /// The same way for mail that was on hold and has been asked for.
+    pub fn released(&self) -> Self {
+        Self {
+            hold: false,
+            ..self.clone()
+        }
+        .with_key()
+    }
+
     fn is_stranger(&self, host: &HostAddress) -> bool {
         host.from_mx && matches!(self.hop, NextHop::MxThenSmartHosts(..))
     }

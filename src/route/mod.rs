@@ -20,7 +20,7 @@ mod table;
 pub use destination::{Destination, NextHop};
 pub use domain::{Domain, NotADomain};
 pub use hosts::{HostAddress, Hosts, hosts};
-pub use routes::Routes;
+pub use routes::{OnHold, Routes};
 
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::Route;
 use super::destination::Destination;
@@ -18,6 +19,10 @@ pub struct Routes {
     remote: DomainTable<Rule>,
     /// For all that no `[[remote]]` entry matches.
     otherwise: Rule,
+    /// Entries with `hold = true`: how long their mail may wait.
+    holds: DomainTable<Option<Duration>>,
+    /// There are any.
+    any_hold: bool,
     /// Destinations that depend on the recipient's domain, made when first asked for.
     made: RwLock<Made>,
 }
@@ -35,14 +40,18 @@ impl Routes {
             local.insert(alias, ());
         }
         let (otherwise, entries) = rules(remote, delivery);
-        let mut table = DomainTable::new();
+        let (mut table, mut holds) = (DomainTable::new(), DomainTable::new());
         for (entry, rule) in remote.iter().zip(entries) {
             table.insert(&entry.name, rule);
+            let expire = entry.hold_expire.unwrap_or(delivery.schedule.expire);
+            holds.insert(&entry.name, entry.hold.then_some(expire));
         }
         Self {
             local,
             remote: table,
             otherwise,
+            holds,
+            any_hold: remote.iter().any(|entry| entry.hold),
             made: RwLock::new(Made::default()),
         }
     }
@@ -67,6 +76,23 @@ impl Routes {
         }
     }
 
+    /// The domain of this recipient, in the form that is compared, when its mail is on hold. Costs nothing when none is.
+    pub fn hold_of(&self, to: &Address) -> Option<OnHold> {
+        if !self.any_hold || !to.is_routable() {
+            return None;
+        }
+        let domain = Domain::parse(to.domain()).ok()?;
+        let domain = domain.text();
+        if self.local.find(&domain).is_some() {
+            return None;
+        }
+        let expire = (*self.holds.find(&domain)?)?;
+        Some(OnHold {
+            domain: domain.into_owned(),
+            expire,
+        })
+    }
+
     /// Whether this address is in a local domain: such a recipient goes to Drop, such a sender is masqueraded.
     pub fn is_local(&self, address: &Address) -> bool {
         address.is_routable()
@@ -83,6 +109,15 @@ impl Routes {
         let mut made = self.made.write().unwrap_or_else(PoisonError::into_inner);
         made.get_or_make(name, || rule.destination(name, domain))
     }
+}
+
+/// What the settings say of a recipient whose domain is on hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnHold {
+    /// In lower-case A-labels, or an address literal in its brackets.
+    pub domain: String,
+    /// How old its mail may become.
+    pub expire: Duration,
 }
 
 /// What is remembered between two sweeps; a sweep forgets what nobody holds.

@@ -23,6 +23,8 @@ pub(super) enum Command {
     Help,
     Vrfy(String),
     StartTls,
+    /// What is asked for, as it came (RFC 1985).
+    Etrn(String),
     /// Mechanism in capitals, initial response.
     Auth(String, Option<String>),
 }
@@ -43,6 +45,7 @@ impl Command {
             Self::Help => "HELP",
             Self::Vrfy(_) => "VRFY",
             Self::StartTls => "STARTTLS",
+            Self::Etrn(_) => "ETRN",
             Self::Auth(..) => "AUTH",
         }
     }
@@ -69,7 +72,7 @@ pub(super) struct Rcpt {
 }
 
 /// The words of HELP and of the replies to what is not known.
-pub(super) const VERBS: &str = "HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT";
+pub(super) const VERBS: &str = "HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY ETRN HELP QUIT";
 
 /// Reads a line without its line end. `default_domain` is for addresses without one.
 pub(super) fn parse(line: &[u8], default_domain: &str) -> Result<Command, Reply> {
@@ -104,6 +107,8 @@ pub(super) fn parse(line: &[u8], default_domain: &str) -> Result<Command, Reply>
         "VRFY" if rest.is_empty() => Err(Reply::argument("VRFY wants a user")),
         "VRFY" => Ok(Command::Vrfy(rest.to_owned())),
         "STARTTLS" => nothing_with(Command::StartTls),
+        "ETRN" if rest.is_empty() || rest.contains(' ') => Err(Reply::argument("ETRN wants one domain")),
+        "ETRN" => Ok(Command::Etrn(rest.to_owned())),
         "AUTH" => auth(rest),
         _ => Err(Reply::new(
             500,
@@ -272,6 +277,7 @@ mod tests {
             ("HELP MAIL", Command::Help),
             ("vrfy bob", Command::Vrfy("bob".into())),
             ("StartTLS", Command::StartTls),
+            ("etrn @a.test", Command::Etrn("@a.test".into())),
             (
                 "auth plain AAA=",
                 Command::Auth("PLAIN".into(), Some("AAA=".into())),
@@ -330,6 +336,8 @@ mod tests {
             ("BDAT 1 2", 501),
             ("BDAT 99999999999999999999", 501),
             ("AUTH", 501),
+            ("ETRN", 501),
+            ("ETRN a.test b.test", 501),
             ("VRFY", 501),
             ("MAIL a@b.test", 501),
             ("MAIL FROM:", 501),

@@ -32,6 +32,7 @@ use crate::config::{Config, Listener};
 use crate::mailroot::NodeName;
 use crate::mailroot::inbox::Inbox;
 use crate::mailroot::reception::Reception;
+use crate::mailroot::release::Requests;
 use crate::stop::Stop;
 use client::Client;
 use drop_room::DropRoom;
@@ -60,6 +61,8 @@ const STACK: usize = 1024 * 1024;
 struct House {
     inbox: Inbox,
     reception: Reception,
+    /// For mail on hold.
+    requests: Requests,
     guests: Arc<Guests>,
     drop_room: Arc<DropRoom>,
     stop: Stop,
@@ -87,6 +90,7 @@ impl Listeners {
         let house = House {
             inbox: Inbox::new(&config.folders.pickup),
             reception: Reception::of(&config.folders.status),
+            requests: Requests::of(&config.folders.status),
             guests: Arc::default(),
             drop_room: DropRoom::of(config.folders.drop.clone()),
             stop,

@@ -6,6 +6,7 @@
 use super::client::Client;
 use super::reply::Reply;
 use super::users::Passwords;
+use crate::config::on_hold::OnHold;
 use crate::config::{Certificate, Clients, Config, Listener, ListenerTls, Network, hosts};
 use crate::dns::Dns;
 use crate::mail::Address;
@@ -35,6 +36,8 @@ pub(super) struct Rules {
     pub dns: Option<Dns>,
     /// Bytes that may lie in Drop; 0: no limit.
     pub drop_quota: u64,
+    /// Domains whose mail waits for somebody to come for it.
+    pub on_hold: OnHold,
     local: HashSet<String>,
     /// Whether others may relay to these domains, and to every name below those.
     exact: HashMap<String, bool>,
@@ -70,6 +73,7 @@ impl Rules {
             users: listener.users_file.as_deref().map(Passwords::new),
             dns: listener.asks_names().then(|| Dns::new(&config.dns.servers)),
             drop_quota: config.drop.quota,
+            on_hold: OnHold::of(config),
             local: local.collect(),
             exact: HashMap::new(),
             below: HashMap::new(),
@@ -117,6 +121,15 @@ impl Rules {
         self.local.contains(&domain_of(recipient))
     }
 
+    /// Whether this client may come for mail on hold.
+    /// `None`: its name decides, and DNS does not tell it.
+    pub fn may_fetch(&self, client: &Client) -> Option<bool> {
+        if client.user.is_some() && self.listener.etrn_authenticated {
+            return Some(true);
+        }
+        self.listener.etrn.include(client.address.ip(), client.names())
+    }
+
     /// As the entry says that the domain's mail goes by: its own, else the nearest with a star.
     fn is_relayed(&self, domain: &str) -> bool {
         let above = std::iter::successors(Some(domain), |name| Some(name.split_once('.')?.1)).skip(1);
@@ -157,6 +170,15 @@ pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
         (true, networks, names) => format!("{networks} networks and {names} host names may relay"),
         (false, ..) => "strangers may relay, as the settings say".to_owned(),
     });
+    if !rules.on_hold.is_empty() {
+        who.push(match (listener.etrn.only, listener.etrn.is_empty()) {
+            (true, true) if rules.users.is_none() || !listener.etrn_authenticated => {
+                "nobody may come for mail on hold (etrn_list)".to_owned()
+            }
+            (true, true) => "who has logged in may come for mail on hold (ETRN)".to_owned(),
+            _ => "some may come for mail on hold (ETRN), as the settings say".to_owned(),
+        });
+    }
     let tls = match (&rules.tls, listener.tls) {
         (None, _) => "not encrypted",
         (Some(_), ListenerTls::Implicit) => "TLS from the first byte",
@@ -243,4 +265,48 @@ fn server_config(certificate: &Certificate) -> Result<Arc<ServerConfig>, String>
         .and_then(|config| config.with_no_client_auth().with_single_cert(certificates, key))
         .map(Arc::new)
         .map_err(|error| format!("the certificate {} cannot be used: {error}", shown.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn who_may_come_for_mail_on_hold() {
+        for (settings, stranger, neighbour, user) in [
+            ("", false, false, true),
+            ("etrn_list = [\"192.0.2.0/24\"]", false, true, true),
+            (
+                "etrn_list = [\"192.0.2.0/24\"]\netrn_authenticated = false",
+                false,
+                true,
+                false,
+            ),
+            (
+                "etrn = \"all_except\"\netrn_list = [\"192.0.2.0/24\"]",
+                true,
+                false,
+                true,
+            ),
+        ] {
+            let text = format!("[listener]\nenabled = true\n{settings}");
+            let config = Config::parse(&text, Path::new("/m"), "mail.test").unwrap();
+            let rules = Rules::new(&config, &config.listeners[0]).unwrap();
+            let may = |from: &str, is_user: bool| {
+                let mut client = Client::new(from.parse().unwrap(), "192.0.2.9:25".parse().unwrap());
+                client.user = is_user.then(|| "app".to_owned());
+                rules.may_fetch(&client)
+            };
+            assert_eq!(
+                [
+                    may("203.0.113.1:4000", false),
+                    may("192.0.2.1:4000", false),
+                    may("203.0.113.1:4000", true)
+                ],
+                [stranger, neighbour, user].map(Some),
+                "{settings}"
+            );
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! blocks. A client costs that thread, one buffer and the header block of the message it sends. Not here: how a command
 //! is written (command), who may do what (rules), the bytes of a message (letter).
 
+mod fetch;
 mod transfer;
 
 use super::House;
@@ -239,6 +240,7 @@ impl<'h> Session<'h> {
                 None => return Ok(Next::StartTls),
                 Some(reply) => reply,
             },
+            Command::Etrn(wanted) => self.etrn(&wanted),
             Command::Auth(mechanism, initial) => self.auth(&mechanism, initial)?,
             Command::Mail(mail) => return Ok(self.mail(mail)),
             Command::Rcpt(rcpt) => self.rcpt(rcpt),
@@ -277,6 +279,9 @@ impl<'h> Session<'h> {
             "HELP",
         ];
         lines.extend(always.map(str::to_owned));
+        if !self.rules.on_hold.is_empty() {
+            lines.push("ETRN".to_owned());
+        }
         if self.may_start_tls().is_none() {
             lines.push("STARTTLS".to_owned());
         }
@@ -357,6 +362,13 @@ impl<'h> Session<'h> {
 
     /// Why no mail may be sent by this client now; `None`: it may.
     fn may_send(&self) -> Option<Reply> {
+        let begun = || Reply::order("Sender already specified");
+        self.may_begin()
+            .or_else(|| self.transaction.as_ref().map(|_| begun()))
+    }
+
+    /// Why nothing may be asked for by this client now; `None`: it may.
+    fn may_begin(&self) -> Option<Reply> {
         let listener = &self.rules.listener;
         if !self.client.greeted {
             Some(Reply::order("Send hello first"))
@@ -364,8 +376,6 @@ impl<'h> Session<'h> {
             Some(Reply::new(530, "5.7.0", "Must issue a STARTTLS command first"))
         } else if !listener.anonymous && self.client.user.is_none() {
             Some(Reply::new(530, "5.7.0", "Authentication required"))
-        } else if self.transaction.is_some() {
-            Some(Reply::order("Sender already specified"))
         } else {
             None
         }

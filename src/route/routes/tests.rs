@@ -71,6 +71,7 @@ fn remote(name: &str, route: RemoteRoute) -> Remote {
         helo: false,
         auth: None,
         hold: false,
+        hold_expire: None,
         relay: false,
     }
 }
