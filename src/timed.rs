@@ -7,6 +7,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use crate::stop::Stop;
@@ -58,6 +59,11 @@ impl Timed {
     pub fn ends_with(&mut self, stop: Option<Stop>) {
         self.stop = stop;
         self.stop_also_ends_writes = true;
+    }
+
+    /// Whether whoever may be asked to wait no longer has been.
+    pub fn is_ending(&self) -> bool {
+        self.stop.as_ref().is_some_and(Stop::is_set)
     }
 
     /// The other side sees that no more will come.
@@ -127,6 +133,12 @@ fn is_pause(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
+}
+
+impl AsFd for Timed {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tcp.as_fd()
+    }
 }
 
 impl Read for Timed {

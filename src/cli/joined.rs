@@ -107,6 +107,7 @@ impl Outside for Network {
                 allow_plaintext_auth: delivery.allow_plaintext_auth,
                 connect_timeout: delivery.connect_timeout,
                 timeout: delivery.timeout,
+                knock: None,
                 own_name: None,
                 stop: Stop::default(),
             };

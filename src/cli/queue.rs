@@ -13,19 +13,16 @@ pub(super) fn release(place: &Place, domain: &str, out: &mut Page<'_>, err: &mut
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let wanted = match asked_for(domain) {
-        Ok((name, true)) => Wanted::Tree(name),
-        Ok((name, false)) => Wanted::Domain(name),
+    let (name, and_below) = match asked_for(domain) {
+        Ok(asked) => asked,
         Err(why) => {
             err.line(&format!("mailroot: \"{domain}\" is not a domain: {why}"));
             return Exit::Usage;
         }
     };
     let on_hold = OnHold::of(&loaded.config);
-    let is_known = match &wanted {
-        Wanted::Domain(name) => on_hold.includes(name),
-        Wanted::Tree(name) => on_hold.includes_some_of(name),
-    };
+    let is_known = on_hold.has(&name, and_below);
+    let wanted = Wanted::of(name, and_below);
     if !is_known {
         err.line(&format!("mailroot: {}", not_on_hold(&wanted, &on_hold, place)));
         return Exit::Usage;

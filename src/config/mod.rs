@@ -126,6 +126,8 @@ pub struct Remote {
     pub hold: bool,
     /// Age at which mail on hold is given up; `None`: that of `[delivery]`.
     pub hold_expire: Option<Duration>,
+    /// For the listener: who may take its mail over his own connection, when it is on hold (ATRN).
+    pub atrn_users: Vec<String>,
     /// For the listener: others may relay to it. (IIS: `RouteAction 0x1000`)
     pub relay: bool,
 }

@@ -8,10 +8,18 @@ use std::collections::{BTreeMap, HashMap};
 /// The `[[remote]]` entries, with what each says of `hold`.
 #[derive(Debug, Clone, Default)]
 pub struct OnHold {
-    exact: HashMap<String, bool>,
+    exact: HashMap<String, Entry>,
     /// Under `*.example.com` without its star.
-    below: BTreeMap<String, bool>,
+    below: BTreeMap<String, Entry>,
     local: Vec<String>,
+}
+
+/// What one of them says.
+#[derive(Debug, Clone)]
+struct Entry {
+    hold: bool,
+    /// `atrn_users`
+    users: Vec<String>,
 }
 
 impl OnHold {
@@ -23,9 +31,13 @@ impl OnHold {
         };
         all.local.push(config.domains.default.clone());
         for remote in &config.remote {
+            let entry = Entry {
+                hold: remote.hold,
+                users: remote.atrn_users.clone(),
+            };
             match remote.name.strip_prefix("*.") {
-                Some(below) => all.below.insert(below.to_owned(), remote.hold),
-                None => all.exact.insert(remote.name.clone(), remote.hold),
+                Some(below) => all.below.insert(below.to_owned(), entry),
+                None => all.exact.insert(remote.name.clone(), entry),
             };
         }
         all
@@ -33,15 +45,45 @@ impl OnHold {
 
     /// No domain is.
     pub fn is_empty(&self) -> bool {
-        !self.exact.values().chain(self.below.values()).any(|hold| *hold)
+        !self
+            .exact
+            .values()
+            .chain(self.below.values())
+            .any(|entry| entry.hold)
     }
 
-    /// Whether mail for this domain is kept: as its own entry says, else the nearest with a star.
-    pub fn includes(&self, domain: &str) -> bool {
+    /// The entry that says how mail for this domain goes: its own, else the nearest with a star.
+    fn entry(&self, domain: &str) -> Option<&Entry> {
         let above = std::iter::successors(Some(domain), |name| Some(name.split_once('.')?.1)).skip(1);
         let nearest = || above.into_iter().find_map(|name| self.below.get(name));
-        let hold = self.exact.get(domain).or_else(nearest).copied().unwrap_or(false);
-        hold && !self.local.iter().any(|local| local == domain)
+        let is_local = self.local.iter().any(|local| local == domain);
+        self.exact.get(domain).or_else(nearest).filter(|_| !is_local)
+    }
+
+    /// Whether mail for this domain is kept.
+    pub fn includes(&self, domain: &str) -> bool {
+        self.entry(domain).is_some_and(|entry| entry.hold)
+    }
+
+    /// Whether this user may take mail for it over his own connection.
+    pub fn is_taken_by(&self, domain: &str, user: &str) -> bool {
+        let takes = |entry: &Entry| entry.hold && entry.users.iter().any(|name| name == user);
+        self.entry(domain).is_some_and(takes)
+    }
+
+    /// The entries whose mail this user may take: `example.com`, `*.example.com`.
+    pub fn taken_by(&self, user: &str) -> Vec<String> {
+        let takes = |entry: &Entry| entry.hold && entry.users.iter().any(|name| name == user);
+        let exact = self.exact.iter().filter(|(_, entry)| takes(entry));
+        let below = self.below.iter().filter(|(_, entry)| takes(entry));
+        let below = below.map(|(name, _)| format!("*.{name}"));
+        exact.map(|(name, _)| name.clone()).chain(below).collect()
+    }
+
+    /// Whether anybody may take anything so.
+    pub fn is_taken(&self) -> bool {
+        let mut all = self.exact.values().chain(self.below.values());
+        all.any(|entry| entry.hold && !entry.users.is_empty())
     }
 
     /// Whether mail for this domain or for one below it can be kept.
@@ -50,15 +92,23 @@ impl OnHold {
             let rest = name.strip_suffix(top);
             rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
-        let inside = |(name, hold): (&String, &bool)| *hold && is_at_or_below(name);
+        let inside = |(name, entry): (&String, &Entry)| entry.hold && is_at_or_below(name);
         // a name that nobody has an entry for
         let below = format!("-.{top}");
         self.exact.iter().any(inside) || self.below.iter().any(inside) || self.includes(&below)
     }
 
+    /// Of what [`asked_for`] gave: whether mail is kept for it.
+    pub fn has(&self, name: &str, and_below: bool) -> bool {
+        match and_below {
+            true => self.includes_some_of(name),
+            false => self.includes(name),
+        }
+    }
+
     /// All of them, as they are asked for: `@example.com` for `*.example.com`.
     pub fn names(&self) -> Vec<String> {
-        let held = |(name, hold): (&String, &bool)| hold.then(|| name.clone());
+        let held = |(name, entry): (&String, &Entry)| entry.hold.then(|| name.clone());
         let mut names: Vec<String> = self.exact.iter().filter_map(held).collect();
         names.sort();
         names.extend(self.below.iter().filter_map(held).map(|name| format!("@{name}")));
@@ -117,6 +167,32 @@ mod tests {
         }
         assert_eq!(on_hold.names(), ["a.test", "local.test", "x.c.test", "@b.test"]);
         assert!(OnHold::of(&Config::parse("", std::path::Path::new("/m"), "mail.test").unwrap()).is_empty());
+    }
+
+    #[test]
+    fn who_takes_what() {
+        let entry = |name: &str, users: &str| {
+            format!("[[remote]]\nname = \"{name}\"\nhold = true\natrn_users = [{users}]\n")
+        };
+        let text = entry("a.test", "\"app\"")
+            + &entry("*.b.test", "\"eve\", \"app\"")
+            + &entry("own.b.test", "\"eve\"");
+        let config = Config::parse(&text, std::path::Path::new("/m"), "mail.test").unwrap();
+        let on_hold = OnHold::of(&config);
+        assert!(on_hold.is_taken());
+        let mut of_app = on_hold.taken_by("app");
+        of_app.sort();
+        assert_eq!(of_app, ["*.b.test", "a.test"]);
+        assert_eq!(on_hold.taken_by("nobody"), [""; 0]);
+        for (domain, app, eve) in [
+            ("a.test", true, false),
+            ("x.b.test", true, true),
+            ("own.b.test", false, true),
+            ("b.test", false, false),
+        ] {
+            let may = ["app", "eve"].map(|user| on_hold.is_taken_by(domain, user));
+            assert_eq!(may, [app, eve], "{domain}");
+        }
     }
 
     #[test]

@@ -290,6 +290,10 @@ fn doubtful_settings_are_warned_of() {
             "[[remote]]\nname = \"a.example\"\nhold_expire = \"5d\"\n",
             "line 3: \"hold_expire\" of [[remote]] has no effect, because \"hold\" is false",
         ),
+        (
+            "[[remote]]\nname = \"a.example\"\natrn_users = [\"app\"]\n",
+            "line 3: \"atrn_users\" of [[remote]] has no effect, because \"hold\" is false",
+        ),
     ] {
         std::fs::write(folder.path().join(SETTINGS_FILE), text).unwrap();
         let loaded = Loaded::read(folder.path(), None).unwrap();

@@ -9,6 +9,8 @@ use std::path::Path;
 
 /// Waits in `retry`.
 const MAX_WAITS: usize = 100;
+/// Of one domain.
+const MAX_USERS: usize = 10_000;
 /// Words of `token_command`.
 const MAX_WORDS: usize = 100;
 
@@ -125,9 +127,20 @@ pub(super) fn remote(
     let mut flag = |key| s.flag(key).is_some_and(|(yes, _)| yes);
     let (helo, hold, relay) = (flag("helo"), flag("hold"), flag("relay"));
     let hold_expire = s.duration_at("hold_expire", MILLI..=TEN_YEARS);
-    if let Some((_, span)) = hold_expire.as_ref().filter(|_| !hold) {
-        let says = "\"hold_expire\" of [[remote]] has no effect, because \"hold\" is false";
-        s.source.warn(Some(span), says);
+    let users = s.texts("atrn_users", "[\"app\"]", MAX_USERS, |text| match text {
+        "" => Err("a user has a name".to_owned()),
+        name => Ok(name.to_owned()),
+    });
+    let users = users.unwrap_or_default();
+    let idle = [
+        ("hold_expire", hold_expire.as_ref().map(|(_, span)| span)),
+        ("atrn_users", users.first().map(|(_, span)| span)),
+    ];
+    for (key, span) in idle.into_iter().filter(|_| !hold) {
+        if let Some(span) = span {
+            let says = format!("\"{key}\" of [[remote]] has no effect, because \"hold\" is false");
+            s.source.warn(Some(span), &says);
+        }
     }
     s.done();
     let (name, span) = name?;
@@ -140,6 +153,7 @@ pub(super) fn remote(
             helo,
             auth,
             hold,
+            atrn_users: users.into_iter().map(|(name, _)| name).collect(),
             hold_expire: hold_expire.map(|(expire, _)| expire),
             relay,
         },

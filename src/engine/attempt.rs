@@ -130,6 +130,14 @@ impl Sender<'_> {
         }
     }
 
+    /// On one connection; 0: no limit. Through a door there is but one.
+    pub(super) fn most_messages(&self, settings: &Settings) -> usize {
+        match self.to.door {
+            Some(_) => 0,
+            None => settings.config.messages.max_per_connection,
+        }
+    }
+
     fn resolve(&mut self, settings: &Settings, progress: &mut Progress) -> Result<(), Outcome> {
         if self.link.is_some() && self.resolved {
             return Ok(());
@@ -176,6 +184,7 @@ impl Sender<'_> {
             allow_plaintext_auth: delivery.allow_plaintext_auth,
             connect_timeout: delivery.connect_timeout,
             timeout: delivery.timeout,
+            knock: self.to.door.as_ref().map(|door| door.words.clone()),
             own_name: address.from_mx.then(|| hostname.clone()),
             stop: self.shared.stop.clone(),
         };
@@ -249,6 +258,7 @@ impl Sender<'_> {
     /// One transaction for the pending recipients; `true` when a further one at this host makes sense.
     fn transact(&mut self, part: &Part, settings: &Settings, progress: &mut Progress) -> bool {
         self.record_so_far(part, progress);
+        let worn_after = self.most_messages(settings);
         let Some(link) = self.link.as_mut() else {
             return false;
         };
@@ -275,8 +285,7 @@ impl Sender<'_> {
         let Some(link) = self.link.as_mut() else {
             return false;
         };
-        let worn = settings.config.messages.max_per_connection;
-        if !link.session.in_step() || (worn > 0 && link.messages >= worn && !again) {
+        if !link.session.in_step() || (worn_after > 0 && link.messages >= worn_after && !again) {
             self.hang_up();
         }
         again

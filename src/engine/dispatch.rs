@@ -189,7 +189,7 @@ impl Dispatch<'_> {
                     let down = self.courses.get_mut(&to.key).map(|course| &mut course.down);
                     if let Some(down) = down {
                         // Whoever comes for it says that the host is there now.
-                        down.take_if(|down| asked.is_some_and(|asked| asked > down.since));
+                        down.take_if(|down| asked.is_some_and(|at| at > down.since));
                     }
                     self.line_up(&to, part, is_bulk, settings);
                 }
@@ -263,10 +263,11 @@ impl Dispatch<'_> {
             let Some(course) = self.courses.get_mut(key) else {
                 return;
             };
-            let wanted = course
-                .backlog()
-                .div_ceil(PARTS_PER_SESSION)
-                .min(delivery.max_connections_per_domain.max(1));
+            let most = match course.destination.door {
+                Some(_) => 1,
+                None => delivery.max_connections_per_domain.max(1),
+            };
+            let wanted = course.backlog().div_ceil(PARTS_PER_SESSION).min(most);
             let has_enough = course.sessions >= wanted || course.line.asleep() > 0;
             if has_enough || !self.quota.take(key, delivery.max_connections) {
                 return;

@@ -11,13 +11,13 @@ use super::shared::{Settings, lock};
 use crate::clock::Millis;
 use crate::config::units::show_duration;
 use crate::mail::{EnhancedStatus, Outcome};
-use crate::mailroot::release::{Request, Wanted};
+use crate::mailroot::release::{Door, Request, Wanted};
 use crate::queue::State;
 use crate::queue::record::Record;
-use crate::route::OnHold;
+use crate::route::{self, Destination, OnHold};
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What dispatch gives to whom waits for its domain.
@@ -72,10 +72,33 @@ struct Sets {
 #[derive(Default)]
 struct Requests {
     /// Files as they were last seen.
-    seen: HashMap<Wanted, SystemTime>,
-    /// When each was asked for.
-    asked: HashMap<Wanted, Millis>,
+    seen: HashMap<(Wanted, Option<Arc<Door>>), SystemTime>,
+    /// When each was asked for, and by which way.
+    asked: HashMap<Wanted, Asked>,
     has_looked: bool,
+}
+
+/// Somebody came for a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// When.
+    pub at: Millis,
+    /// Where he takes it; `None`: by the route of the domain.
+    pub door: Option<Arc<Door>>,
+}
+
+impl Asked {
+    /// Where mail of this destination goes then.
+    pub fn way(&self, to: &Destination) -> Destination {
+        match self.door.as_deref() {
+            None => to.released(),
+            Some(door) => to.through(route::Door {
+                id: door.id.clone(),
+                port: door.port,
+                words: (door.knock.clone(), door.answer.clone()),
+            }),
+        }
+    }
 }
 
 impl Holds {
@@ -129,7 +152,7 @@ impl Holds {
     }
 
     /// When the domain of this recipient was asked for, if that counts: after it came and after `last`.
-    pub fn asked_for(&self, hold: &OnHold, record: &Record, last: Option<Millis>) -> Option<Millis> {
+    pub fn asked_for(&self, hold: &OnHold, record: &Record, last: Option<Millis>) -> Option<Asked> {
         let requests = lock(&self.requests);
         if requests.asked.is_empty() {
             return None;
@@ -137,11 +160,14 @@ impl Holds {
         let one = Wanted::Domain(hold.domain.clone());
         let above = std::iter::successors(Some(hold.domain.as_str()), |name| Some(name.split_once('.')?.1));
         let trees = above.map(|name| Wanted::Tree(name.to_owned()));
-        let at = std::iter::once(one)
+        let entry = Wanted::Entry(hold.entry.to_string());
+        let asked = [one, entry]
+            .into_iter()
             .chain(trees)
-            .filter_map(|wanted| requests.asked.get(&wanted).copied())
-            .max()?;
-        (at >= record.arrived && last.is_none_or(|last| at >= last)).then_some(at)
+            .filter_map(|wanted| requests.asked.get(&wanted))
+            .max_by_key(|asked| asked.at)?;
+        let counts = asked.at >= record.arrived && last.is_none_or(|last| asked.at >= last);
+        counts.then(|| asked.clone())
     }
 
     /// Takes note of the requests that lie there; returns what is new. What lay there before the first look was asked
@@ -151,20 +177,22 @@ impl Holds {
         let is_first = !std::mem::replace(&mut requests.has_looked, true);
         let mut seen = HashMap::with_capacity(all.len());
         let mut new = Vec::new();
-        for Request { wanted, at } in all {
-            if requests.seen.get(&wanted) != Some(&at) {
+        for Request { wanted, at, door } in all {
+            let file = (wanted, door.map(Arc::new));
+            if requests.seen.get(&file) != Some(&at) {
                 let when = if is_first { millis(at).min(now) } else { now };
-                requests.asked.insert(wanted.clone(), when);
+                let (wanted, door) = file.clone();
                 new.push(wanted.clone());
+                requests.asked.insert(wanted, Asked { at: when, door });
             }
-            seen.insert(wanted, at);
+            seen.insert(file, at);
         }
         requests.seen = seen;
         if requests.asked.len() > MOST_REQUESTS {
-            let mut times: Vec<Millis> = requests.asked.values().copied().collect();
+            let mut times: Vec<Millis> = requests.asked.values().map(|asked| asked.at).collect();
             times.sort_unstable_by(|a, b| b.cmp(a));
             let oldest = times.get(MOST_REQUESTS / 2).copied().unwrap_or(0);
-            requests.asked.retain(|_, at| *at > oldest);
+            requests.asked.retain(|_, asked| asked.at > oldest);
         }
         if !new.is_empty() {
             self.version.fetch_add(1, Ordering::SeqCst);
@@ -253,7 +281,11 @@ mod tests {
     fn request(wanted: &Wanted, at: Millis) -> Request {
         let wanted = wanted.clone();
         let at = UNIX_EPOCH + Duration::from_millis(at);
-        Request { wanted, at }
+        Request {
+            wanted,
+            at,
+            door: None,
+        }
     }
 
     fn record(arrived: Millis) -> Record {
@@ -270,7 +302,12 @@ mod tests {
     fn hold(domain: &str) -> OnHold {
         let domain = domain.to_owned();
         let expire = Duration::from_secs(100);
-        OnHold { domain, expire }
+        let entry = "*.test".into();
+        OnHold {
+            domain,
+            entry,
+            expire,
+        }
     }
 
     #[test]
@@ -278,7 +315,10 @@ mod tests {
         let holds = Holds::default();
         let one = Wanted::Domain("x.test".to_owned());
         let tree = Wanted::Tree("test".to_owned());
-        let at = |domain: &str, arrived, last| holds.asked_for(&hold(domain), &record(arrived), last);
+        let at = |domain: &str, arrived, last| {
+            let asked = holds.asked_for(&hold(domain), &record(arrived), last);
+            asked.map(|asked| asked.at)
+        };
         assert_eq!(at("x.test", 1, None), None);
         // before this process: when the file says, but never in the future
         let new = holds.note(vec![request(&one, 500)], 1000);
@@ -305,6 +345,23 @@ mod tests {
         assert_eq!(at("x.test", 1, None), Some(3000));
         holds.forget();
         assert_eq!(at("x.test", 1, None), None);
+
+        // who comes last says where it goes, and an entry is for what goes by it
+        let door = Door {
+            id: "1".to_owned(),
+            port: 2525,
+            knock: String::new(),
+            answer: String::new(),
+        };
+        let entry = Wanted::Entry("*.test".to_owned());
+        let mut through = request(&entry, 1);
+        through.door = Some(door.clone());
+        holds.note(vec![through], 5000);
+        let asked = holds.asked_for(&hold("x.test"), &record(1), None).unwrap();
+        assert_eq!(asked.door.as_deref(), Some(&door));
+        holds.note(vec![request(&one, 8)], 6000);
+        let asked = holds.asked_for(&hold("x.test"), &record(1), None).unwrap();
+        assert_eq!((asked.at, asked.door), (6000, None));
 
         let holds = Holds::default();
         holds.note(vec![request(&one, 9000)], 1000);

@@ -3,7 +3,7 @@
 //! Reads the record, the routes, and who has come for mail on hold; touches nothing. Thread: dispatch. Not here: where
 //! the hosts of a destination are (route), in which order parts go (dispatch).
 
-use super::hold::Holds;
+use super::hold::{Asked, Holds};
 use super::job::Job;
 use super::settle;
 use super::shared::{Settings, lock};
@@ -70,8 +70,8 @@ pub fn plan(settings: &Settings, holds: &Holds, job: &Job) -> Vec<(Way, Vec<usiz
             Route::Local => local.push(index),
             Route::Impossible(outcome) => plan.push((Way::Refused(outcome), vec![index])),
             Route::Remote(to) => {
-                let to = match asked {
-                    Some(_) if to.hold => Arc::new(to.released()),
+                let to = match &asked {
+                    Some(asked) if to.hold => Arc::new(asked.way(&to)),
                     _ => to,
                 };
                 let at = *by_key.entry(to.key.clone()).or_insert_with(|| {
@@ -79,7 +79,7 @@ pub fn plan(settings: &Settings, holds: &Holds, job: &Job) -> Vec<(Way, Vec<usiz
                     remote.len() - 1
                 });
                 if let Some((_, when, indices)) = remote.get_mut(at) {
-                    *when = asked.max(*when);
+                    *when = asked.map(|Asked { at, .. }| at).max(*when);
                     indices.push(index);
                 }
             }

@@ -46,7 +46,7 @@ pub fn run(shared: &Arc<Shared>, to: &Arc<Destination>, line: &Line<Part>) {
             settle::give_back(shared, &part.job);
             break;
         }
-        if !sender.serve_line(part, line) || shared.turns.is_over(sender.begun) {
+        if !sender.serve_line(part, line) || (to.door.is_none() && shared.turns.is_over(sender.begun)) {
             break;
         }
     }
@@ -125,7 +125,7 @@ impl Sender<'_> {
         for one in to_record {
             reachable &= self.settle(&one.part, one.progress);
         }
-        let worn = settings.config.messages.max_per_connection;
+        let worn = self.most_messages(&settings);
         let is_worn = |link: &Link| !link.session.in_step() || (worn > 0 && link.messages >= worn);
         if self.link.as_ref().is_some_and(is_worn) {
             self.hang_up();
@@ -150,7 +150,7 @@ impl Sender<'_> {
 
     /// Puts a part behind those under way, if it can have company.
     fn launch(&mut self, part: Part, settings: &Settings) -> Launched {
-        let worn = settings.config.messages.max_per_connection;
+        let worn = self.most_messages(settings);
         let Some(link) = self.link.as_mut() else {
             return Launched::NotNow(part);
         };

@@ -253,6 +253,13 @@ fn boot_id() -> String {
         .to_owned()
 }
 
+/// Whose loopback address ours is: this start of this machine, or of this container. `None`: the system does not say.
+pub fn here() -> Option<String> {
+    let network = std::fs::read_link("/proc/self/ns/net").ok()?;
+    let boot = Some(boot_id()).filter(|boot| !boot.is_empty())?;
+    Some(format!("{boot} {}", network.display()))
+}
+
 /// Which space of process numbers is ours; empty where the system has but one.
 fn process_numbers() -> String {
     std::fs::read_link("/proc/self/ns/pid")

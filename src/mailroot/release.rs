@@ -3,6 +3,8 @@
 //! ```text
 //! =example.com         what waits for this domain is to go
 //! @example.com         the same of this domain and of every name below it
+//! +ID                  the same of the domains named inside, through a door: to somebody who takes it over the connection
+//!                      that he has opened (ATRN). The first node of that machine that sees it makes it -ID, and it is his
 //! ```
 //!
 //! The time of a request is the file's own; asking again renews it. Inside stands who asked, for people. The mark in
@@ -12,7 +14,8 @@
 //! Reads and writes: that folder only. Thread: any.
 
 use super::error::{DiskError, Result};
-use super::hanging;
+use super::{hanging, node};
+use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -23,6 +26,8 @@ use std::time::{Duration, SystemTime};
 const KEPT: Duration = Duration::from_secs(3600);
 /// What is asked for twice within this time is asked for once.
 const ONCE: Duration = Duration::from_secs(1);
+/// Who waits at a door waits no longer.
+const AT_DOOR: Duration = Duration::from_secs(60);
 /// More requests at a time are not looked at.
 const MOST: usize = 10_000;
 
@@ -33,14 +38,25 @@ pub enum Wanted {
     Domain(String),
     /// This one and all below it.
     Tree(String),
+    /// What goes as this `[[remote]]` entry says: `*.example.com`.
+    Entry(String),
 }
 
 impl Wanted {
+    /// A domain, or all below it too.
+    pub fn of(name: String, and_below: bool) -> Self {
+        match and_below {
+            true => Self::Tree(name),
+            false => Self::Domain(name),
+        }
+    }
+
     /// The name of its file.
     fn file_name(&self) -> String {
         match self {
             Self::Domain(name) => format!("={name}"),
             Self::Tree(name) => format!("@{name}"),
+            Self::Entry(name) => name.clone(), // stands inside of a file only
         }
     }
 
@@ -59,13 +75,24 @@ impl Wanted {
         }
     }
 
-    /// Whether this domain is meant.
+    /// Inside of a file.
+    fn parse_inside(text: &str) -> Option<Self> {
+        match text.strip_prefix("*.") {
+            Some(_) => Some(Self::Entry(text.to_owned())),
+            None => Self::parse(text),
+        }
+    }
+
+    /// Whether this domain is meant, or may be: of an entry others may say more.
     pub fn includes(&self, domain: &str) -> bool {
         match self {
             Self::Domain(name) => name == domain,
             Self::Tree(name) => domain
                 .strip_suffix(name.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.ends_with('.')),
+            Self::Entry(name) => name
+                .strip_prefix('*')
+                .is_some_and(|below| domain.ends_with(below)),
         }
     }
 }
@@ -74,7 +101,7 @@ impl std::fmt::Display for Wanted {
     /// As ETRN writes it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Domain(name) => f.write_str(name),
+            Self::Domain(name) | Self::Entry(name) => f.write_str(name),
             Self::Tree(name) => write!(f, "@{name}"),
         }
     }
@@ -87,6 +114,33 @@ pub struct Request {
     pub wanted: Wanted,
     /// When it was made, by the clock of the storage.
     pub at: SystemTime,
+    /// Where it is to go, when not by the route of its domain.
+    pub door: Option<Door>,
+}
+
+/// A port of this machine's loopback address, behind which somebody waits for mail.
+///
+/// The words are known only to who can read the request, the service's user. So a stranger can neither come in nor
+/// stand at a door that was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Door {
+    /// Unlike any other.
+    pub id: String,
+    /// Of 127.0.0.1.
+    pub port: u16,
+    /// What whoever comes in says, as a line …
+    pub knock: String,
+    /// … and hears.
+    pub answer: String,
+}
+
+/// What stands in the file of a door.
+#[derive(Serialize, Deserialize)]
+struct Opened {
+    /// The machine, or the container, whose loopback address it is.
+    here: String,
+    wanted: Vec<String>,
+    door: Door,
 }
 
 /// The folder.
@@ -155,6 +209,50 @@ impl Requests {
         self.ask(wanted, by)
     }
 
+    /// Asks for it through a door, until [`Requests::close`].
+    pub fn open(&self, wanted: &[Wanted], door: &Door) -> Result<()> {
+        self.make()?;
+        let aside = self.folder.join(format!(".{}", door.id));
+        let path = self.folder.join(format!("+{}", door.id));
+        let nowhere = || io::Error::other("the system does not say which machine this is");
+        let opened = Opened {
+            here: node::here()
+                .ok_or_else(nowhere)
+                .map_err(DiskError::when("write", &path))?,
+            wanted: wanted.iter().map(Wanted::file_name).collect(),
+            door: door.clone(),
+        };
+        let text = serde_json::to_string(&opened).unwrap_or_default();
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&aside)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(DiskError::when("write", &aside))?;
+        std::fs::rename(&aside, &path).map_err(DiskError::when("write", &path))
+    }
+
+    /// The door is shut.
+    pub fn close(&self, door: &Door) {
+        for mark in ['+', '-', '.'] {
+            let _ = std::fs::remove_file(self.folder.join(format!("{mark}{}", door.id)));
+        }
+    }
+
+    /// A door of this machine, for who takes it first: only one can come in.
+    fn take(&self, path: &Path) -> Option<(Door, Vec<Wanted>)> {
+        let text = std::fs::read_to_string(path).ok()?;
+        let opened: Opened = serde_json::from_str(&text).ok()?;
+        if node::here()? != opened.here {
+            return None;
+        }
+        let taken = self.folder.join(format!("-{}", opened.door.id));
+        std::fs::rename(path, taken).ok()?;
+        let wanted = opened.wanted.iter().filter_map(|one| Wanted::parse_inside(one));
+        Some((opened.door, wanted.collect()))
+    }
+
     /// All that lie there; those that everybody has seen are removed. Where nobody has ever asked there is no folder,
     /// and so nothing to list.
     pub fn all(&self) -> Result<Vec<Request>> {
@@ -164,16 +262,34 @@ impl Requests {
         };
         let mut all = Vec::new();
         for entry in entries.flatten().take(MOST) {
-            let wanted = entry.file_name().to_str().and_then(Wanted::parse);
-            let Some((wanted, at)) = wanted.zip(entry.metadata().and_then(|meta| meta.modified()).ok())
+            let name = entry.file_name();
+            let Some((name, at)) = name
+                .to_str()
+                .zip(entry.metadata().and_then(|meta| meta.modified()).ok())
             else {
                 continue;
             };
-            if at.elapsed().is_ok_and(|age| age > KEPT) {
+            let age = at.elapsed().unwrap_or_default();
+            if age > KEPT {
                 let _ = std::fs::remove_file(entry.path());
                 continue;
             }
-            all.push(Request { wanted, at });
+            if let Some(wanted) = Wanted::parse(name) {
+                all.push(Request {
+                    wanted,
+                    at,
+                    door: None,
+                });
+            } else if name.starts_with('+') && age <= AT_DOOR {
+                let (door, wanted) = self.take(&entry.path()).unzip();
+                let wanted = wanted.into_iter().flatten();
+                let request = |wanted| Request {
+                    wanted,
+                    at,
+                    door: door.clone(),
+                };
+                all.extend(wanted.map(request));
+            }
         }
         Ok(all)
     }
@@ -225,6 +341,42 @@ mod tests {
         set(SystemTime::now() - KEPT * 2);
         assert_eq!(requests.all().unwrap().len(), 1);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_door_is_for_this_machine_and_for_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let requests = Requests::of(dir.path());
+        let door = Door {
+            id: "01ABC".to_owned(),
+            port: 2525,
+            knock: "a".to_owned(),
+            answer: "b".to_owned(),
+        };
+        let entry = Wanted::Entry("*.b.test".to_owned());
+        requests.open(&[domain("a.test"), entry.clone()], &door).unwrap();
+        let path = dir.path().join("release/+01ABC");
+        assert!(entry.includes("x.b.test") && !entry.includes("b.test") && !entry.includes("xb.test"));
+
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("\"here\":\"", "\"here\":\"elsewhere ")).unwrap();
+        assert_eq!(requests.all().unwrap(), []);
+        std::fs::write(&path, text).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - AT_DOOR * 2).unwrap();
+        assert_eq!(requests.all().unwrap(), [], "nobody waits so long");
+        requests.close(&door);
+        assert!(!path.exists());
+
+        requests.open(&[domain("a.test"), entry.clone()], &door).unwrap();
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        let all = requests.all().unwrap();
+        let wanted: Vec<&Wanted> = all.iter().map(|one| &one.wanted).collect();
+        assert_eq!(wanted, [&domain("a.test"), &entry]);
+        assert!(all.iter().all(|one| one.door.as_ref() == Some(&door)));
+        assert_eq!(requests.all().unwrap(), [], "another node comes too late");
+        requests.close(&door);
+        assert_eq!(std::fs::read_dir(dir.path().join("release")).unwrap().count(), 0);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
 
 use super::HostAddress;
 use crate::config::{Auth, Host, HostPort, SecretSource, TlsMode};
@@ -28,8 +28,21 @@ pub struct Destination {
     pub auth: Option<Auth>,
     /// Its mail waits.
     pub hold: bool,
+    /// It goes this way, and by one connection.
+    pub door: Option<Arc<Door>>,
     /// Which rule chose it, in words: of one that several rules share, all of them.
     pub rule: String,
+}
+
+/// A port of 127.0.0.1 behind which somebody takes mail that was on hold, over a connection that he has opened (ATRN).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Door {
+    /// Unlike any other.
+    pub id: String,
+    /// Where to knock.
+    pub port: u16,
+    /// What is said there, and what is heard.
+    pub words: (String, String),
 }
 
 /// Which hosts are tried.
@@ -64,6 +77,26 @@ impl Destination {
             ..self.clone()
         }
         .with_key()
+    }
+
+    /// Not by its route, but through this door.
+    pub fn through(&self, door: Door) -> Self {
+        let host = HostPort {
+            host: Host::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            port: Some(door.port),
+        };
+        Self {
+            key: format!("ATRN {}", door.id),
+            hop: NextHop::SmartHosts(vec![host]),
+            port: door.port,
+            tls: TlsMode::Off,
+            implicit_tls: false,
+            helo_only: false,
+            auth: None,
+            hold: false,
+            door: Some(Arc::new(door)),
+            rule: format!("ATRN; else {}", self.rule),
+        }
     }
 
     fn is_stranger(&self, host: &HostAddress) -> bool {

@@ -17,7 +17,7 @@ mod routes;
 mod rules;
 mod table;
 
-pub use destination::{Destination, NextHop};
+pub use destination::{Destination, Door, NextHop};
 pub use domain::{Domain, NotADomain};
 pub use hosts::{HostAddress, Hosts, hosts};
 pub use routes::{OnHold, Routes};

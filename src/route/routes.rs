@@ -20,7 +20,7 @@ pub struct Routes {
     /// For all that no `[[remote]]` entry matches.
     otherwise: Rule,
     /// Entries with `hold = true`: how long their mail may wait.
-    holds: DomainTable<Option<Duration>>,
+    holds: DomainTable<Option<(Arc<str>, Duration)>>,
     /// There are any.
     any_hold: bool,
     /// Destinations that depend on the recipient's domain, made when first asked for.
@@ -44,7 +44,10 @@ impl Routes {
         for (entry, rule) in remote.iter().zip(entries) {
             table.insert(&entry.name, rule);
             let expire = entry.hold_expire.unwrap_or(delivery.schedule.expire);
-            holds.insert(&entry.name, entry.hold.then_some(expire));
+            holds.insert(
+                &entry.name,
+                entry.hold.then(|| (entry.name.as_str().into(), expire)),
+            );
         }
         Self {
             local,
@@ -86,10 +89,11 @@ impl Routes {
         if self.local.find(&domain).is_some() {
             return None;
         }
-        let expire = (*self.holds.find(&domain)?)?;
+        let (entry, expire) = self.holds.find(&domain)?.as_ref()?;
         Some(OnHold {
             domain: domain.into_owned(),
-            expire,
+            entry: Arc::clone(entry),
+            expire: *expire,
         })
     }
 
@@ -116,6 +120,8 @@ impl Routes {
 pub struct OnHold {
     /// In lower-case A-labels, or an address literal in its brackets.
     pub domain: String,
+    /// The name of the `[[remote]]` entry that says so.
+    pub entry: Arc<str>,
     /// How old its mail may become.
     pub expire: Duration,
 }

@@ -81,6 +81,7 @@ impl Conditions {
             helo_only: self.helo_only,
             auth: self.auth,
             hold: self.hold,
+            door: None,
             rule,
         }
         .with_key()

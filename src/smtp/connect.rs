@@ -3,7 +3,9 @@
 //! Reads and writes one socket, a second one when opportunistic TLS fails. Blocks the session's thread; every step has
 //! a deadline. Not here: which host, and what follows for its queue (`route`, `engine`).
 
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use super::auth::{self, Setting};
 use super::chat::Chat;
@@ -90,6 +92,17 @@ fn open(peer: &Peer, tls: &TlsContext, mode: TlsMode, story: &mut Dialogue) -> R
     story.note(&format!("connected to {host}"));
     // Commands leave in whole writes of ours, so that waiting for more only costs time.
     let _ = tcp.set_nodelay(true);
+    if let Some((say, hear)) = &peer.knock {
+        knock(&tcp, say, hear).map_err(|error| {
+            let words = format!("nobody of ours is at {host} any more: {error}");
+            Trouble::refused(
+                RefusedKind::Unreachable,
+                EnhancedStatus::new(4, 4, 1),
+                words,
+                &host,
+            )
+        })?;
+    }
     let mut chat = Chat::new(Wire::new(tcp), peer.timeout);
     chat.wire.waits_until(Some(peer.stop.clone()));
     chat.dialogue = std::mem::take(story);
@@ -114,6 +127,21 @@ fn open(peer: &Peer, tls: &TlsContext, mode: TlsMode, story: &mut Dialogue) -> R
             *story = std::mem::take(&mut chat.dialogue);
             Err(trouble)
         }
+    }
+}
+
+/// Says who we are and hears who is there.
+fn knock(mut tcp: &TcpStream, say: &str, hear: &str) -> io::Result<()> {
+    const AT_ONCE: Duration = Duration::from_secs(5);
+    tcp.set_read_timeout(Some(AT_ONCE))?;
+    tcp.set_write_timeout(Some(AT_ONCE))?;
+    tcp.write_all(format!("{say}\r\n").as_bytes())?;
+    let wanted = format!("{hear}\r\n");
+    let mut heard = vec![0; wanted.len()];
+    tcp.read_exact(&mut heard)?;
+    match heard == wanted.as_bytes() {
+        true => Ok(()),
+        false => Err(io::Error::other("another program answers there")),
     }
 }
 

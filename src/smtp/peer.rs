@@ -30,6 +30,8 @@ pub struct Peer {
     pub connect_timeout: Duration,
     /// For each reply; the reply to the end of a message gets twice as long (RFC 5321 §4.5.3.2.6).
     pub timeout: Duration,
+    /// What is said before anything else, as a line, and what must be heard: the other side is one of ours.
+    pub knock: Option<(String, String)>,
     /// `Some` for MX routes: a greeting under this name is our own, so the message loops (5.4.6).
     pub own_name: Option<String>,
     /// Until the session stands nobody waits for this host any longer once this is set.

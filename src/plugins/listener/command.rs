@@ -25,6 +25,8 @@ pub(super) enum Command {
     StartTls,
     /// What is asked for, as it came (RFC 1985).
     Etrn(String),
+    /// The domains; none: all that the user may take (RFC 2645).
+    Atrn(Vec<String>),
     /// Mechanism in capitals, initial response.
     Auth(String, Option<String>),
 }
@@ -46,6 +48,7 @@ impl Command {
             Self::Vrfy(_) => "VRFY",
             Self::StartTls => "STARTTLS",
             Self::Etrn(_) => "ETRN",
+            Self::Atrn(_) => "ATRN",
             Self::Auth(..) => "AUTH",
         }
     }
@@ -72,7 +75,8 @@ pub(super) struct Rcpt {
 }
 
 /// The words of HELP and of the replies to what is not known.
-pub(super) const VERBS: &str = "HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY ETRN HELP QUIT";
+pub(super) const VERBS: &str =
+    "HELO EHLO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY ETRN ATRN HELP QUIT";
 
 /// Reads a line without its line end. `default_domain` is for addresses without one.
 pub(super) fn parse(line: &[u8], default_domain: &str) -> Result<Command, Reply> {
@@ -109,6 +113,13 @@ pub(super) fn parse(line: &[u8], default_domain: &str) -> Result<Command, Reply>
         "STARTTLS" => nothing_with(Command::StartTls),
         "ETRN" if rest.is_empty() || rest.contains(' ') => Err(Reply::argument("ETRN wants one domain")),
         "ETRN" => Ok(Command::Etrn(rest.to_owned())),
+        "ATRN" if rest.contains(' ') => Err(Reply::argument("ATRN wants domains with commas between them")),
+        "ATRN" => Ok(Command::Atrn(
+            rest.split(',')
+                .filter(|one| !one.is_empty())
+                .map(str::to_owned)
+                .collect(),
+        )),
         "AUTH" => auth(rest),
         _ => Err(Reply::new(
             500,
@@ -278,6 +289,11 @@ mod tests {
             ("vrfy bob", Command::Vrfy("bob".into())),
             ("StartTLS", Command::StartTls),
             ("etrn @a.test", Command::Etrn("@a.test".into())),
+            ("ATRN", Command::Atrn(Vec::new())),
+            (
+                "atrn a.test,b.test",
+                Command::Atrn(vec!["a.test".into(), "b.test".into()]),
+            ),
             (
                 "auth plain AAA=",
                 Command::Auth("PLAIN".into(), Some("AAA=".into())),
@@ -337,6 +353,7 @@ mod tests {
             ("BDAT 99999999999999999999", 501),
             ("AUTH", 501),
             ("ETRN", 501),
+            ("ATRN a.test, b.test", 501),
             ("ETRN a.test b.test", 501),
             ("VRFY", 501),
             ("MAIL a@b.test", 501),

@@ -16,9 +16,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is put on top of a message counts as the message's for whoever takes it out of Pickup.
 const OUR_SHARE: u64 = 2048;
+
+/// From the look that finds somebody at a door until mail is there.
+const COMING: Duration = Duration::from_secs(8);
+/// The request is worth nothing later.
+const LONGEST_AT_DOOR: Duration = Duration::from_secs(50);
 
 /// See above.
 pub(super) struct Rules {
@@ -36,6 +42,8 @@ pub(super) struct Rules {
     pub dns: Option<Dns>,
     /// Bytes that may lie in Drop; 0: no limit.
     pub drop_quota: u64,
+    /// An engine that has mail for who waits at a door comes within this time.
+    pub at_door: Duration,
     /// Domains whose mail waits for somebody to come for it.
     pub on_hold: OnHold,
     local: HashSet<String>,
@@ -73,6 +81,7 @@ impl Rules {
             users: listener.users_file.as_deref().map(Passwords::new),
             dns: listener.asks_names().then(|| Dns::new(&config.dns.servers)),
             drop_quota: config.drop.quota,
+            at_door: (config.pickup.poll * 2 + COMING).min(LONGEST_AT_DOOR),
             on_hold: OnHold::of(config),
             local: local.collect(),
             exact: HashMap::new(),
@@ -119,6 +128,11 @@ impl Rules {
     /// Whether its mail goes into Drop.
     pub fn is_local(&self, recipient: &Address) -> bool {
         self.local.contains(&domain_of(recipient))
+    }
+
+    /// Whether anybody can take mail on hold over his own connection.
+    pub fn offers_atrn(&self) -> bool {
+        self.users.is_some() && self.on_hold.is_taken()
     }
 
     /// Whether this client may come for mail on hold.
@@ -178,6 +192,9 @@ pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
             (true, true) => "who has logged in may come for mail on hold (ETRN)".to_owned(),
             _ => "some may come for mail on hold (ETRN), as the settings say".to_owned(),
         });
+        if rules.offers_atrn() {
+            who.push("some users may take it over their own connection (ATRN)".to_owned());
+        }
     }
     let tls = match (&rules.tls, listener.tls) {
         (None, _) => "not encrypted",

@@ -5,6 +5,7 @@
 //! is written (command), who may do what (rules), the bytes of a message (letter).
 
 mod fetch;
+mod reverse;
 mod transfer;
 
 use super::House;
@@ -66,6 +67,8 @@ enum Next {
     Quit,
     /// STARTTLS was answered.
     StartTls,
+    /// Client and server have changed places, and that is over; in words.
+    Reversed(String),
 }
 
 /// Serves one client to the end.
@@ -152,6 +155,7 @@ impl<'h> Session<'h> {
             };
             match next {
                 Next::Go => {}
+                Next::Reversed(words) => return Ok(words),
                 Next::Say(reply) => self.say(&reply),
                 Next::Quit => {
                     let words = format!("{} Service closing transmission channel", self.rules.hostname);
@@ -240,6 +244,7 @@ impl<'h> Session<'h> {
                 None => return Ok(Next::StartTls),
                 Some(reply) => reply,
             },
+            Command::Atrn(domains) => return self.atrn(&domains),
             Command::Etrn(wanted) => self.etrn(&wanted),
             Command::Auth(mechanism, initial) => self.auth(&mechanism, initial)?,
             Command::Mail(mail) => return Ok(self.mail(mail)),
@@ -281,6 +286,9 @@ impl<'h> Session<'h> {
         lines.extend(always.map(str::to_owned));
         if !self.rules.on_hold.is_empty() {
             lines.push("ETRN".to_owned());
+        }
+        if self.rules.offers_atrn() {
+            lines.push("ATRN".to_owned());
         }
         if self.may_start_tls().is_none() {
             lines.push("STARTTLS".to_owned());

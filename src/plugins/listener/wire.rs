@@ -3,6 +3,8 @@
 //! Lines end in CRLF and in nothing else. Replies gather while the client has sent more, and leave before we wait for it.
 //! Memory: one input buffer and the replies that wait. Runs on the session's thread, which it blocks.
 
+mod pass;
+
 use crate::stop::Stop;
 use crate::timed::Timed;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};

@@ -52,6 +52,7 @@ fn to(hop: NextHop) -> Destination {
         helo_only: false,
         auth: None,
         hold: false,
+        door: None,
         rule: String::new(),
     }
 }

@@ -72,6 +72,7 @@ fn remote(name: &str, route: RemoteRoute) -> Remote {
         auth: None,
         hold: false,
         hold_expire: None,
+        atrn_users: Vec::new(),
         relay: false,
     }
 }

@@ -154,3 +154,33 @@ fn a_greeting_under_our_own_name_is_a_loop() {
     );
     host.done();
 }
+
+#[test]
+fn behind_a_door_only_one_of_ours_is_talked_to() {
+    let words = || Some(("knock knock".to_owned(), "come in".to_owned()));
+    let host = Host::new(|c| {
+        c.hear("knock knock");
+        c.say("come in");
+        c.greet(&[]);
+        c.quit();
+    });
+    host.connect_with(|peer| peer.knock = words()).unwrap().quit();
+    host.done();
+    // a stranger at the same port
+    let host = Host::new(|c| {
+        c.say("220 a stranger");
+        c.hear("knock knock");
+        c.gone();
+    });
+    let refused = host.refusal(|peer| peer.knock = words());
+    assert_eq!(refused.kind, RefusedKind::Unreachable);
+    assert!(
+        refused
+            .outcome
+            .text
+            .starts_with("nobody of ours is at mx.test[127.0.0.1]:"),
+        "{}",
+        refused.outcome.text
+    );
+    host.done();
+}

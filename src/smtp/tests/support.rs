@@ -25,6 +25,7 @@ pub fn peer_at(address: SocketAddr) -> Peer {
         allow_plaintext_auth: false,
         connect_timeout: Duration::from_secs(10),
         timeout: Duration::from_secs(10),
+        knock: None,
         own_name: None,
         stop: Stop::default(),
     }

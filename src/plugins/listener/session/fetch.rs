@@ -26,9 +26,8 @@ impl Session<'_> {
         if argument.starts_with('#') {
             return unable("4.5.4", "queues have no names here");
         }
-        let wanted = match asked_for(argument) {
-            Ok((name, true)) => Wanted::Tree(name),
-            Ok((name, false)) => Wanted::Domain(name),
+        let (name, and_below) = match asked_for(argument) {
+            Ok(asked) => asked,
             Err(why) => return Reply::argument(&format!("this is not a domain: {why}")),
         };
         let not_allowed = |why| Reply::new(459, "4.7.1", format!("Node {argument} not allowed: {why}"));
@@ -38,13 +37,10 @@ impl Session<'_> {
             Some(false) => return not_allowed("you may not come for it"),
             None => return unable("4.7.1", "your name cannot be looked up now"),
         }
-        let is_known = match &wanted {
-            Wanted::Domain(name) => self.rules.on_hold.includes(name),
-            Wanted::Tree(name) => self.rules.on_hold.includes_some_of(name),
-        };
-        if !is_known {
+        if !self.rules.on_hold.has(&name, and_below) {
             return not_allowed("its mail is not kept here");
         }
+        let wanted = Wanted::of(name, and_below);
         let by = match &client.user {
             Some(user) => format!("ETRN from {} as {}", client.address.ip(), user.escape_debug()),
             None => format!("ETRN from {}", client.address.ip()),
