@@ -233,6 +233,11 @@ impl Requests {
         std::fs::rename(&aside, &path).map_err(DiskError::when("write", &path))
     }
 
+    /// Whether an engine has seen it.
+    pub fn is_seen(&self, door: &Door) -> bool {
+        !self.folder.join(format!("+{}", door.id)).exists()
+    }
+
     /// The door is shut.
     pub fn close(&self, door: &Door) {
         for mark in ['+', '-', '.'] {
@@ -369,11 +374,13 @@ mod tests {
         assert!(!path.exists());
 
         requests.open(&[domain("a.test"), entry.clone()], &door).unwrap();
+        assert!(!requests.is_seen(&door));
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         let all = requests.all().unwrap();
         let wanted: Vec<&Wanted> = all.iter().map(|one| &one.wanted).collect();
         assert_eq!(wanted, [&domain("a.test"), &entry]);
         assert!(all.iter().all(|one| one.door.as_ref() == Some(&door)));
+        assert!(requests.is_seen(&door));
         assert_eq!(requests.all().unwrap(), [], "another node comes too late");
         requests.close(&door);
         assert_eq!(std::fs::read_dir(dir.path().join("release")).unwrap().count(), 0);

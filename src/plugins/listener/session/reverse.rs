@@ -33,18 +33,21 @@ impl Session<'_> {
             Ok(opened) => opened,
             Err(error) => {
                 warn!(%error, "mail on hold cannot be asked for");
-                return Ok(Next::Say(Reply::new(
-                    451,
-                    "4.3.0",
-                    "Unable to process ATRN request now",
-                )));
+                return Ok(Next::Say(not_now()));
             }
         };
         let names: Vec<String> = wanted.iter().map(ToString::to_string).collect();
         let user = self.client.user.as_deref().unwrap_or("");
         info!(client = %self.client.address, user, domains = names.join(" "), "ATRN");
-        let Some(engine) = opened.wait(self.rules.at_door, || self.facts.stop.is_set()) else {
-            return Ok(Next::Say(Reply::new(453, "4.0.0", "You have no mail")));
+        let engine = match opened.wait(self.rules.at_door, || self.facts.stop.is_set()) {
+            Ok(engine) => engine,
+            Err(true) => return Ok(Next::Say(Reply::new(453, "4.0.0", "You have no mail"))),
+            Err(false) => {
+                warn!(
+                    "no `mailroot run` of this machine works on this mailroot: nobody can take mail on hold"
+                );
+                return Ok(Next::Say(not_now()));
+            }
         };
         self.say(&Reply::new(250, "2.0.0", "OK now reversing the connection"));
         self.wire.flush()?;
@@ -97,6 +100,10 @@ impl Session<'_> {
     }
 }
 
+fn not_now() -> Reply {
+    Reply::new(451, "4.3.0", "Unable to process ATRN request now")
+}
+
 /// A door, shut when this goes.
 struct Opened<'h> {
     requests: &'h Requests,
@@ -131,18 +138,18 @@ impl<'h> Opened<'h> {
         Ok(opened)
     }
 
-    /// The first who comes in and knows the word; `None`: nobody did in time.
-    fn wait(self, patience: Duration, is_over: impl Fn() -> bool) -> Option<TcpStream> {
+    /// The first who comes in and knows the word; else, whether there is an engine that could.
+    fn wait(self, patience: Duration, is_over: impl Fn() -> bool) -> Result<TcpStream, bool> {
         let until = Instant::now() + patience;
         while Instant::now() < until && !is_over() {
             let came = self.socket.accept();
             if let Ok((tcp, _)) = came
                 && self.is_ours(&tcp).unwrap_or(false)
             {
-                return Some(tcp);
+                return Ok(tcp);
             }
         }
-        None
+        Err(self.requests.is_seen(&self.door))
     }
 
     fn is_ours(&self, mut tcp: &TcpStream) -> io::Result<bool> {
