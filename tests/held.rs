@@ -226,3 +226,92 @@ fn who_asks_for_something_else_is_told_what_there_is() {
     );
     assert!(!place.root().join("Status/release").exists(), "nothing was asked");
 }
+
+#[test]
+fn who_comes_during_an_attempt_is_served_after_it() {
+    let host = host("mail first 1 -> stall 2s then 451 4.3.0 not yet");
+    let mut place = Place::new(&settings(&host, ""));
+    place.start();
+    put(&place, &["a@example.net"]);
+    place.wait("it is on hold", || on_hold(&place) == 1);
+    come_for(&place, "example.net");
+    place.wait("it is being tried", || attempts(&host) == 1);
+    std::thread::sleep(std::time::Duration::from_millis(20)); // a time of its own, however coarse the storage's are
+    come_for(&place, "example.net");
+    place.wait("it is tried again", || host.counts().messages == 1);
+    place.stop();
+    assert_eq!(attempts(&host), 2);
+}
+
+#[test]
+fn several_nodes_try_once_for_each_request() {
+    let host = host("mail -> 451 4.3.0 not today");
+    let debug = format!("{}[log]\nlevel = \"debug\"\n", settings(&host, ""));
+    let mut place = Place::new(&debug);
+    place.start();
+    put(&place, &["a@example.net"]);
+    place.wait("it is on hold", || on_hold(&place) == 1);
+    let root = place.root().display().to_string();
+    let others = ["one", "two"].map(|name| process::start(&place.beside().join(name), &["run", &root]));
+    place.wait("the others know of it", || {
+        let mut logs = others.iter().map(|other| other.stderr());
+        logs.all(|log| log.contains("Queue was listed waiting=1"))
+    });
+    for tries in 1..=4 {
+        come_for(&place, "example.net");
+        place.wait("each node has seen the request", || {
+            let logs = [place.log(), others[0].stderr(), others[1].stderr()];
+            logs.iter().all(|log| seen(log) >= tries)
+        });
+        place.wait("it was tried", || attempts(&host) == tries);
+    }
+    place.stop();
+    for other in others {
+        other.stop();
+    }
+    assert_eq!(attempts(&host), 4);
+}
+
+/// Requests that a node has seen: before its first listing, or since.
+fn seen(log: &str) -> usize {
+    log.matches("asked for").count()
+}
+
+#[test]
+fn what_was_deferred_before_its_domain_was_on_hold_is_found_too() {
+    let host = host("mail first 1 -> 451 4.3.0 not today");
+    let mut place = Place::new(&to_smart_host(host.port(), "retry = [\"1h\"]\n"));
+    place.start();
+    put(&place, &["a@example.net"]);
+    place.wait("it is deferred", || {
+        place.text("Queue", "ENV").contains("not today")
+    });
+    place.settings(&settings(&host, ""));
+    place.service().signal(Signal::HUP);
+    place.wait("the settings are read", || {
+        place.log().contains("settings read again")
+    });
+    come_for(&place, "example.net");
+    place.wait("it is there", || host.counts().messages == 1);
+    place.stop();
+}
+
+#[test]
+fn a_report_says_what_the_host_said_and_not_that_nobody_came() {
+    let host = host("mail -> 451 4.3.0 not today");
+    let mut place = Place::new(&settings(&host, "hold_expire = \"3s\""));
+    place.start();
+    put(&place, &["a@example.net"]);
+    place.wait("it is on hold", || on_hold(&place) == 1);
+    come_for(&place, "example.net");
+    place.wait("its sender is told", || !place.files("Drop", "EML").is_empty());
+    let text = place.text("Drop", "EML");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("the last attempt to deliver it ended with: 451 4.3.0 not today")
+            && !text.contains("nobody has come"),
+        "{text}"
+    );
+    place.stop();
+    assert_eq!(attempts(&host), 1);
+}

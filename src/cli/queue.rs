@@ -35,9 +35,7 @@ pub(super) fn release(place: &Place, domain: &str, out: &mut Page<'_>, err: &mut
     out.line(&format!(
         "asked: what waits in Queue for {wanted} now is tried once, by the route of its domain"
     ));
-    out.line(
-        "a running service begins within seconds, else the next `mailroot drain` within an hour does it",
-    );
+    out.line("a running service begins within seconds, else the next `mailroot drain` does it");
     Exit::Ok
 }
 

@@ -5,7 +5,7 @@
 use super::gate::Gate;
 use super::job::Part;
 use super::line::Line;
-use crate::clock::{self, Millis};
+use crate::clock::Millis;
 use crate::mail::Outcome;
 use crate::route::Destination;
 use std::collections::VecDeque;
@@ -55,7 +55,7 @@ pub struct Course {
 
 /// A destination that was not reached.
 pub struct Down {
-    /// Since when.
+    /// When the attempt was meant that found it so.
     pub since: Millis,
     /// Until when it is left alone.
     pub until: Instant,
@@ -64,10 +64,10 @@ pub struct Down {
 }
 
 impl Down {
-    /// From now on, for so long.
-    pub fn now(pause: Duration, outcome: Outcome) -> Self {
+    /// From now on, for so long, as an attempt has shown that was meant at `since`.
+    pub fn now(since: Millis, pause: Duration, outcome: Outcome) -> Self {
         Self {
-            since: clock::now(),
+            since,
             until: Instant::now() + pause,
             outcome,
         }

@@ -13,6 +13,7 @@ use super::quota::Quota;
 use super::shared::{Settings, Shared};
 use super::told::Told;
 use super::{MAX_IN_HAND, course, desk, session, settle};
+use crate::clock::Millis;
 use crate::mail::Outcome;
 use crate::route::Destination;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select, tick};
@@ -61,8 +62,8 @@ pub enum Event {
     Jobs(Vec<Arc<Job>>),
     /// A session has ended; what stands in its line is served by others or by a new one.
     SessionEnded(Arc<Destination>),
-    /// No host of it answers: what waits for it is deferred together.
-    Unreachable(Arc<Destination>, Outcome),
+    /// No host of it answers, as an attempt has shown that was meant then: what waits for it is deferred together.
+    Unreachable(Arc<Destination>, Outcome, Millis),
     /// A host of it was reached, and the conversation broke.
     Broke(Arc<Destination>, Outcome),
     /// A conversation with it went well.
@@ -144,7 +145,7 @@ impl Dispatch<'_> {
                 }
             }
             Event::SessionEnded(destination) => self.session_ended(&destination),
-            Event::Unreachable(destination, outcome) => self.unreachable(&destination, outcome),
+            Event::Unreachable(destination, outcome, since) => self.unreachable(&destination, outcome, since),
             Event::Broke(destination, outcome) => self.told.trouble(&destination, &outcome, "breaks off"),
             Event::Reached(destination) => {
                 self.quota.is_reached(&destination.key);
@@ -302,23 +303,16 @@ impl Dispatch<'_> {
         self.refill();
     }
 
-    fn unreachable(&mut self, destination: &Arc<Destination>, outcome: Outcome) {
+    fn unreachable(&mut self, destination: &Arc<Destination>, outcome: Outcome, since: Millis) {
         self.quota.is_unreachable(&destination.key);
-        let first = self
-            .shared
-            .settings()
-            .config
-            .delivery
-            .schedule
-            .retry
-            .first()
-            .copied();
+        let settings = self.shared.settings();
+        let first = settings.config.delivery.schedule.retry.first().copied();
         // Shorter than the first retry with its jitter, so that a message that comes back is really tried.
         let pause = first.unwrap_or(LONGEST_PAUSE).mul_f64(0.8).min(LONGEST_PAUSE);
         let Some(course) = self.courses.get_mut(&destination.key) else {
             return;
         };
-        course.down = Some(Down::now(pause, outcome.clone()));
+        course.down = Some(Down::now(since, pause, outcome.clone()));
         let waiting = course.take_all();
         self.told.trouble(destination, &outcome, "cannot be reached");
         debug!(destination = %destination.key, parts = waiting.len(), "deferred together");

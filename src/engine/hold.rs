@@ -1,19 +1,18 @@
 //! Domains on hold (`hold = true`): which messages wait for which of them, who has come for them, how long they may wait.
 //!
-//! A message goes when its domain was asked for after it came, and after it was last tried or looked at: so each request
-//! is one attempt, whoever makes it, and one that is seen a second time does nothing. The times are those of this
-//! machine's clock, but for requests that lay there before this process did.
+//! A message goes when its domain was asked for after it came, and after its last attempt began: so each request is one
+//! attempt, whoever makes it, and one that is seen a second time, by another node or after a restart, does nothing. A
+//! request's time is that of its file, unless that cannot be: a storage may have a clock of its own.
 //!
 //! Pure, but for [`Holds`], which all threads share.
 
-use super::job::Means;
 use super::shared::{Settings, lock};
-use crate::clock::Millis;
+use crate::clock::{self, Millis};
 use crate::config::units::show_duration;
 use crate::mail::{EnhancedStatus, Outcome};
-use crate::mailroot::release::{Door, Request, Wanted};
+use crate::mailroot::release::{Door, KEPT, Request, Wanted};
 use crate::queue::State;
-use crate::queue::record::Record;
+use crate::queue::record::{Given, Record};
 use crate::route::{self, Destination, OnHold};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +23,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub const ON_HOLD: EnhancedStatus = EnhancedStatus::new(4, 3, 2);
 /// So many domains of one message are told apart.
 const MOST_DOMAINS: usize = 4;
+/// Storage keeps times so coarsely.
+const GRAIN: Millis = 10;
+/// A time so far ahead is of a clock that was wrong.
+const FUTURE: Millis = 10_000;
+/// By so much the time of a new request may lie before the last look for such.
+const LATE: Millis = 2_000;
+/// A request that seems old, for the storage's clock is wrong, is left there so long for other nodes.
+const EVERYBODY: Duration = Duration::from_secs(600);
 /// So many requests are remembered; the oldest are forgotten.
 const MOST_REQUESTS: usize = 10_000;
 
@@ -69,13 +76,16 @@ struct Sets {
     names: Vec<Box<str>>,
 }
 
+/// What is wanted, and through which door.
+type RequestFile = (Wanted, Option<Arc<Door>>);
+
 #[derive(Default)]
 struct Requests {
-    /// Files as they were last seen.
-    seen: HashMap<(Wanted, Option<Arc<Door>>), SystemTime>,
+    /// Files as they were last seen, and since when; 0: they lay there at the first look.
+    seen: HashMap<RequestFile, (SystemTime, Millis)>,
     /// When each was asked for, and by which way.
     asked: HashMap<Wanted, Asked>,
-    has_looked: bool,
+    looked: Option<Millis>,
 }
 
 /// Somebody came for a domain.
@@ -133,7 +143,7 @@ impl Holds {
             let last = entry.last.as_ref().map(|given| &given.outcome);
             match settings.routes.hold_of(&entry.recipient.address) {
                 Some(hold) => domains.push(hold.domain),
-                None => freed |= last.is_some_and(|last| last.status == ON_HOLD && last.host.is_none()),
+                None => freed |= last.is_some_and(is_look),
             }
         }
         (self.number(domains), freed)
@@ -145,14 +155,21 @@ impl Holds {
         open.any(|entry| {
             let hold = settings.routes.hold_of(&entry.recipient.address);
             hold.is_some_and(|hold| {
-                self.asked_for(&hold, record, entry.last.as_ref().map(|last| last.at))
+                self.asked_for(&hold, record, entry.last.as_ref(), clock::now())
                     .is_some()
             })
         })
     }
 
-    /// When the domain of this recipient was asked for, if that counts: after it came and after `last`.
-    pub fn asked_for(&self, hold: &OnHold, record: &Record, last: Option<Millis>) -> Option<Asked> {
+    /// When the domain of this recipient was asked for, if that counts: after it came and after `last`, unless that was
+    /// no attempt.
+    pub fn asked_for(
+        &self,
+        hold: &OnHold,
+        record: &Record,
+        last: Option<&Given>,
+        now: Millis,
+    ) -> Option<Asked> {
         let requests = lock(&self.requests);
         if requests.asked.is_empty() {
             return None;
@@ -166,33 +183,46 @@ impl Holds {
             .chain(trees)
             .filter_map(|wanted| requests.asked.get(&wanted))
             .max_by_key(|asked| asked.at)?;
-        let counts = asked.at >= record.arrived && last.is_none_or(|last| asked.at >= last);
-        counts.then(|| asked.clone())
+        let is_wrong = |time: Millis| time > now.saturating_add(FUTURE);
+        let was_there = has_come(record.arrived, asked.at, now);
+        let is_new = |last: &Given| asked.at > last.at || is_look(&last.outcome) || is_wrong(last.at);
+        (was_there && last.is_none_or(is_new)).then(|| asked.clone())
     }
 
-    /// Takes note of the requests that lie there; returns what is new. What lay there before the first look was asked
-    /// for when its file says, else now.
+    /// Takes note of the requests that lie there; returns what is new. They were made when their files say; one that
+    /// has come since the last look and says something else was made now.
     pub fn note(&self, all: Vec<Request>, now: Millis) -> Vec<Wanted> {
         let mut requests = lock(&self.requests);
-        let is_first = !std::mem::replace(&mut requests.has_looked, true);
+        let looked = requests.looked.replace(now);
+        let made = |at: Millis| match looked {
+            Some(looked) if at < looked.saturating_sub(LATE) => now,
+            _ => at.min(now),
+        };
         let mut seen = HashMap::with_capacity(all.len());
         let mut new = Vec::new();
         for Request { wanted, at, door } in all {
             let file = (wanted, door.map(Arc::new));
-            if requests.seen.get(&file) != Some(&at) {
-                let when = if is_first { millis(at).min(now) } else { now };
+            let known = requests.seen.get(&file).filter(|(time, _)| *time == at);
+            let since = known.map_or(looked.map_or(0, |_| now), |(_, since)| *since);
+            if known.is_none() {
+                let when = made(millis(at));
                 let (wanted, door) = file.clone();
                 new.push(wanted.clone());
                 requests.asked.insert(wanted, Asked { at: when, door });
             }
-            seen.insert(file, at);
+            seen.insert(file, (at, since));
         }
         requests.seen = seen;
         if requests.asked.len() > MOST_REQUESTS {
-            let mut times: Vec<Millis> = requests.asked.values().map(|asked| asked.at).collect();
-            times.sort_unstable_by(|a, b| b.cmp(a));
-            let oldest = times.get(MOST_REQUESTS / 2).copied().unwrap_or(0);
-            requests.asked.retain(|_, asked| asked.at > oldest);
+            let mut all: Vec<(Millis, Wanted)> = requests
+                .asked
+                .iter()
+                .map(|(wanted, asked)| (asked.at, wanted.clone()))
+                .collect();
+            all.sort_unstable();
+            for (_, oldest) in all.iter().take(all.len() - MOST_REQUESTS / 2) {
+                requests.asked.remove(oldest);
+            }
         }
         if !new.is_empty() {
             self.version.fetch_add(1, Ordering::SeqCst);
@@ -200,14 +230,27 @@ impl Holds {
         new
     }
 
+    /// Requests that everybody has seen by now.
+    pub fn old(&self, now: Millis) -> Vec<(Wanted, SystemTime)> {
+        let is_past = |time: Millis, wait: Duration| {
+            now.saturating_sub(time) > u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
+        };
+        let requests = lock(&self.requests);
+        let old = requests.seen.iter().filter(|((_, door), (at, since))| {
+            door.is_none() && is_past(millis(*at), KEPT) && is_past(*since, EVERYBODY)
+        });
+        old.map(|((wanted, _), (at, _))| (wanted.clone(), *at)).collect()
+    }
+
     /// How many requests were seen so far.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::SeqCst)
     }
 
-    /// After the clock was set no time that was noted means anything.
+    /// After the clock was set no time that was noted means anything: what lies there is looked at as if for the first
+    /// time.
     pub fn forget(&self) {
-        lock(&self.requests).asked.clear();
+        *lock(&self.requests) = Requests::default();
     }
 
     /// Says of what messages wait for whether that is wanted.
@@ -221,6 +264,29 @@ impl Holds {
             let number = usize::from(held.0).checked_sub(Held::FIRST);
             held == Held::OTHERS || number.is_some_and(|number| sets.get(number).copied().unwrap_or(false))
         }
+    }
+}
+
+/// Whether a message that came at `arrived` was there when its domain was asked for.
+pub fn has_come(arrived: Millis, asked: Millis, now: Millis) -> bool {
+    arrived <= asked.saturating_add(GRAIN) || arrived > now.saturating_add(FUTURE)
+}
+
+/// Whether it was only seen that the domain is on hold.
+fn is_look(outcome: &Outcome) -> bool {
+    outcome.status == ON_HOLD && outcome.host.is_none()
+}
+
+/// Of a recipient whose domain is on hold. That is no attempt, and it hides nothing that a host has said.
+pub fn note_look(record: &mut Record, index: usize, outcome: Outcome, at: Millis) {
+    let open = record
+        .recipients
+        .get_mut(index)
+        .filter(|r| r.state == State::Open);
+    if let Some(entry) = open
+        && entry.last.as_ref().is_none_or(|last| is_look(&last.outcome))
+    {
+        entry.last = Some(Given { outcome, at });
     }
 }
 
@@ -238,14 +304,7 @@ pub enum Next {
 }
 
 /// Of a recipient that was just looked at, or tried once because somebody asked; `wait`: until the next look.
-pub fn next(
-    hold: &OnHold,
-    means: Means,
-    last: Option<&Outcome>,
-    arrived: Millis,
-    now: Millis,
-    wait: Millis,
-) -> Next {
+pub fn next(hold: &OnHold, last: Option<&Outcome>, arrived: Millis, now: Millis, wait: Millis) -> Next {
     let expires = arrived.saturating_add(u64::try_from(hold.expire.as_millis()).unwrap_or(u64::MAX));
     if now < expires {
         return Next::At(now.saturating_add(wait).min(expires));
@@ -254,7 +313,7 @@ pub fn next(
         "its time is over: its domain is on hold, and nobody has come to fetch it within {}",
         show_duration(hold.expire)
     );
-    let last = last.filter(|_| means != Means::Hold);
+    let last = last.filter(|last| !is_look(last));
     if let Some(last) = last {
         words = format!(
             "its time is over: its domain is on hold, and the last attempt to deliver it ended with: {}",
@@ -274,138 +333,4 @@ pub fn wait(retry: &[Duration]) -> Millis {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mail::{Address, Envelope, MessageId, Recipient};
-
-    fn request(wanted: &Wanted, at: Millis) -> Request {
-        let wanted = wanted.clone();
-        let at = UNIX_EPOCH + Duration::from_millis(at);
-        Request {
-            wanted,
-            at,
-            door: None,
-        }
-    }
-
-    fn record(arrived: Millis) -> Record {
-        let envelope = Envelope {
-            sender: None,
-            ret: None,
-            envid: None,
-            body: None,
-            recipients: vec![Recipient::plain(Address::parse("a@x.test", "d").unwrap())],
-        };
-        Record::new(MessageId::generate(), String::new(), arrived, 0, envelope)
-    }
-
-    fn hold(domain: &str) -> OnHold {
-        let domain = domain.to_owned();
-        let expire = Duration::from_secs(100);
-        let entry = "*.test".into();
-        OnHold {
-            domain,
-            entry,
-            expire,
-        }
-    }
-
-    #[test]
-    fn a_request_counts_for_what_came_before_it_and_once() {
-        let holds = Holds::default();
-        let one = Wanted::Domain("x.test".to_owned());
-        let tree = Wanted::Tree("test".to_owned());
-        let at = |domain: &str, arrived, last| {
-            let asked = holds.asked_for(&hold(domain), &record(arrived), last);
-            asked.map(|asked| asked.at)
-        };
-        assert_eq!(at("x.test", 1, None), None);
-        // before this process: when the file says, but never in the future
-        let new = holds.note(vec![request(&one, 500)], 1000);
-        assert_eq!(new, std::slice::from_ref(&one));
-        assert_eq!(at("x.test", 500, Some(400)), Some(500));
-        assert_eq!(at("x.test", 501, None), None, "it came later");
-        assert_eq!(at("x.test", 400, Some(501)), None, "it was tried since");
-        assert_eq!(at("y.test", 400, None), None);
-        // seen again, it is nothing new; renewed it is, and then our clock counts
-        assert_eq!(holds.note(vec![request(&one, 500)], 2000), []);
-        assert_eq!(holds.version(), 1);
-        assert_eq!(
-            holds
-                .note(vec![request(&one, 7), request(&tree, 9999)], 3000)
-                .len(),
-            2
-        );
-        assert_eq!(holds.version(), 2);
-        assert_eq!(at("x.test", 3000, Some(2999)), Some(3000));
-        assert_eq!(at("y.test", 3000, None), Some(3000));
-        assert_eq!(at("y.tests", 3000, None), None);
-        // gone, it still counts for what has not had its turn; after the clock was set nothing does
-        assert_eq!(holds.note(Vec::new(), 4000), []);
-        assert_eq!(at("x.test", 1, None), Some(3000));
-        holds.forget();
-        assert_eq!(at("x.test", 1, None), None);
-
-        // who comes last says where it goes, and an entry is for what goes by it
-        let door = Door {
-            id: "1".to_owned(),
-            port: 2525,
-            knock: String::new(),
-            answer: String::new(),
-        };
-        let entry = Wanted::Entry("*.test".to_owned());
-        let mut through = request(&entry, 1);
-        through.door = Some(door.clone());
-        holds.note(vec![through], 5000);
-        let asked = holds.asked_for(&hold("x.test"), &record(1), None).unwrap();
-        assert_eq!(asked.door.as_deref(), Some(&door));
-        holds.note(vec![request(&one, 8)], 6000);
-        let asked = holds.asked_for(&hold("x.test"), &record(1), None).unwrap();
-        assert_eq!((asked.at, asked.door), (6000, None));
-
-        let holds = Holds::default();
-        holds.note(vec![request(&one, 9000)], 1000);
-        assert_eq!(holds.asked_for(&hold("x.test"), &record(1001), None), None);
-        for n in 0..=MOST_REQUESTS {
-            let wanted = Wanted::Domain(format!("d{n}.test"));
-            holds.note(vec![request(&wanted, 1)], 2000 + n as Millis);
-        }
-        assert!(lock(&holds.requests).asked.len() <= MOST_REQUESTS);
-    }
-
-    #[test]
-    fn numbers_stand_for_sets_of_domains() {
-        let holds = Holds::default();
-        let number = |names: &[&str]| holds.number(names.iter().map(|&name| name.to_owned()).collect());
-        assert_eq!(number(&[]), Held::NOT);
-        let (a, ab) = (number(&["a.test", "a.test"]), number(&["b.test", "a.test"]));
-        assert_eq!(number(&["a.test", "b.test"]), ab);
-        assert!(a != ab && a.is_for_domain() && !Held::BADMAIL.is_for_domain() && Held::BADMAIL.is_any());
-        let many = number(&["a", "b", "c", "d", "e"]);
-        assert_eq!(many, Held::OTHERS);
-        let is_concerned = |name: &str| holds.concerned(&[Wanted::Domain(name.to_owned())]);
-        let of = |name| [Held::NOT, Held::BADMAIL, many, a, ab].map(is_concerned(name));
-        assert_eq!(of("a.test"), [false, false, true, true, true]);
-        assert_eq!(of("b.test"), [false, false, true, false, true]);
-        for n in 0..70_000 {
-            number(&[&format!("d{n}.test")]);
-        }
-        assert_eq!(number(&["new.test"]), Held::OTHERS, "two bytes are full");
-        assert_eq!(number(&["a.test"]), a);
-    }
-
-    #[test]
-    fn what_nobody_comes_for_expires() {
-        let hold = hold("x.test");
-        let refused = Outcome::deferred(EnhancedStatus::new(4, 3, 0), "not today");
-        let at = |now, means| next(&hold, means, Some(&refused), 1000, now, 60_000);
-        assert!(matches!(at(2000, Means::Hold), Next::At(62_000)));
-        assert!(matches!(at(90_000, Means::Host), Next::At(101_000)));
-        let words = |means| match at(101_000, means) {
-            Next::Expired(outcome) => outcome.text,
-            Next::At(_) => panic!(),
-        };
-        assert!(words(Means::Hold).ends_with("nobody has come to fetch it within 1m40s"));
-        assert!(words(Means::Host).ends_with("ended with: not today"));
-    }
-}
+mod tests;

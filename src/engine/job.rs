@@ -89,6 +89,8 @@ pub struct JobState {
     pub awaits_badmail: bool,
     /// When it was looked who of its recipients goes.
     pub planned: Millis,
+    /// A recipient's domain was on hold then.
+    pub on_hold: bool,
     /// It lies in Badmail: only its removal is left.
     pub buried: bool,
     /// A DSN of it may lie in Queue though its put reported an error.
@@ -367,6 +369,7 @@ impl Job {
                 unsaved: false,
                 awaits_badmail: false,
                 planned: 0,
+                on_hold: false,
                 buried: false,
                 report_tried: false,
                 reports: Vec::new(),

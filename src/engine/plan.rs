@@ -31,7 +31,7 @@ pub fn plan(settings: &Settings, holds: &Holds, job: &Job) -> Vec<(Way, Vec<usiz
     let now = crate::clock::now();
     let config = &settings.config;
     let mut state = lock(&job.state);
-    state.planned = now;
+    (state.planned, state.on_hold) = (now, false);
     let record = &state.record;
     if (job.owed_before && record.owes()) || record.crashes >= settle::MAX_CRASHES {
         return Vec::new(); // first what is due from the last attempt
@@ -41,17 +41,16 @@ pub fn plan(settings: &Settings, holds: &Holds, job: &Job) -> Vec<(Way, Vec<usiz
     let mut remote: Vec<(Arc<Destination>, Option<Millis>, Vec<usize>)> = Vec::new();
     let mut by_key: HashMap<String, usize> = HashMap::new();
     let mut plan = Vec::new();
+    let (mut planned, mut on_hold) = (now, false);
     for (index, entry) in record.recipients.iter().enumerate() {
         if entry.state != State::Open {
             continue;
         }
-        let asked = settings
-            .routes
-            .hold_of(&entry.recipient.address)
-            .and_then(|hold| {
-                let last = entry.last.as_ref().map(|given| given.at);
-                holds.asked_for(&hold, record, last)
-            });
+        let hold = settings.routes.hold_of(&entry.recipient.address);
+        on_hold |= hold.is_some();
+        let asked = hold.and_then(|hold| holds.asked_for(&hold, record, entry.last.as_ref(), now));
+        // Whatever the clock says: this attempt is later than the request.
+        planned = asked.as_ref().map_or(planned, |asked| planned.max(asked.at));
         if entry.next > now && !job.forced && asked.is_none() {
             continue;
         }
@@ -85,6 +84,7 @@ pub fn plan(settings: &Settings, holds: &Holds, job: &Job) -> Vec<(Way, Vec<usiz
             }
         }
     }
+    (state.planned, state.on_hold) = (planned, on_hold);
     if !local.is_empty() {
         plan.push((Way::Local, local));
     }

@@ -254,6 +254,7 @@ impl Sender<'_> {
                 .push((index, said.unwrap_or_else(|| last.clone())));
         }
         let reachable = progress.connected || last.verdict != Verdict::Deferred;
+        let planned = lock(&part.job.state).planned;
         settle::part(
             self.shared,
             &part.job,
@@ -266,10 +267,8 @@ impl Sender<'_> {
             },
         );
         if !reachable {
-            let _ = self
-                .shared
-                .events
-                .send(Event::Unreachable(Arc::clone(self.to), last));
+            let event = Event::Unreachable(Arc::clone(self.to), last, planned);
+            let _ = self.shared.events.send(event);
         }
         reachable
     }

@@ -13,7 +13,7 @@ use super::dispatch::Event;
 use super::job::{Job, Means, Part, Released, Settled, ToKeeper};
 use super::shared::{Settings, Shared, lock};
 use super::waiting::Held;
-use super::{tell, undelivered};
+use super::{hold, tell, undelivered};
 use crate::clock;
 use crate::clock::Millis;
 use crate::mail::{EnhancedStatus, Outcome, Verdict};
@@ -157,13 +157,13 @@ fn note(job: &Arc<Job>, settled: Settled) -> bool {
         final_fates |= outcome.verdict != Verdict::Deferred;
         state.tried.push((index, settled.means));
         let local = settled.means == Means::Drop;
-        // Whoever asks for it from then on has not been seen yet.
-        let at = if settled.means == Means::Hold {
-            state.planned
+        // Whoever asks for mail on hold from then on was not seen by this attempt.
+        let at = if state.on_hold { state.planned } else { now };
+        if settled.means == Means::Hold {
+            hold::note_look(&mut state.record, index, outcome, at);
         } else {
-            now
-        };
-        state.record.note(index, outcome, at, local, settled.offered_dsn);
+            state.record.note(index, outcome, at, local, settled.offered_dsn);
+        }
         tell::outcome(job, &state.record, index);
         state.version += 1;
     }

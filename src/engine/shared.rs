@@ -142,6 +142,8 @@ pub struct Shared {
     stopping_since: Mutex<Option<Instant>>,
     badmailed: AtomicU64,
     settings: RwLock<Arc<Settings>>,
+    /// Other domains are on hold than before: what waits for them has to be found out anew.
+    pub holds_others: AtomicBool,
     /// Counts reloads, so that held domains are looked at again.
     pub generation: AtomicU64,
 }
@@ -191,6 +193,7 @@ impl Shared {
             stopping_since: Mutex::default(),
             badmailed: AtomicU64::new(0),
             settings: RwLock::new(Arc::new(settings)),
+            holds_others: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         }
     }
@@ -203,9 +206,15 @@ impl Shared {
     /// Puts new settings in force. Folders and node stay: they are what this process is.
     pub fn reload(&self, mut config: Config) -> Result<(), String> {
         config.folders = self.spool.folders().clone();
+        let on_hold = |config: &Config| -> Vec<String> {
+            let entries = config.remote.iter().filter(|entry| entry.hold);
+            entries.map(|entry| entry.name.clone()).collect()
+        };
+        let holds_others = on_hold(&config) != on_hold(&self.settings().config);
         let settings = Arc::new(Settings::new(config)?);
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
         let _ = self.events.try_send(Event::Reloaded);
+        self.holds_others.fetch_or(holds_others, Ordering::SeqCst);
         self.free_held();
         Ok(())
     }

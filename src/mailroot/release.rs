@@ -22,8 +22,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// By then every node has seen a request, and whoever finds it removes it. A drain that runs more seldom misses it.
-const KEPT: Duration = Duration::from_secs(3600);
+/// By then every node has seen a request, and whoever finds it removes it.
+pub const KEPT: Duration = Duration::from_secs(3600);
 /// What is asked for twice within this time is asked for once.
 const ONCE: Duration = Duration::from_secs(1);
 /// Who waits at a door waits no longer.
@@ -258,8 +258,16 @@ impl Requests {
         Some((opened.door, wanted.collect()))
     }
 
-    /// All that lie there; those that everybody has seen are removed. Where nobody has ever asked there is no folder,
-    /// and so nothing to list.
+    /// Removes a request that everybody has seen, unless it was made again since.
+    pub fn remove(&self, wanted: &Wanted, at: SystemTime) {
+        let path = self.folder.join(wanted.file_name());
+        let is_same = path.symlink_metadata().and_then(|meta| meta.modified());
+        if is_same.is_ok_and(|modified| modified == at) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// All that lie there. Where nobody has ever asked there is no folder, and so nothing to list.
     pub fn all(&self) -> Result<Vec<Request>> {
         let entries = match hanging::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -275,10 +283,6 @@ impl Requests {
                 continue;
             };
             let age = at.elapsed().unwrap_or_default();
-            if age > KEPT {
-                let _ = std::fs::remove_file(entry.path());
-                continue;
-            }
             if let Some(wanted) = Wanted::parse(name) {
                 all.push(Request {
                     wanted,
@@ -294,6 +298,8 @@ impl Requests {
                     door: door.clone(),
                 };
                 all.extend(wanted.map(request));
+            } else if age > KEPT {
+                let _ = std::fs::remove_file(entry.path()); // of a process that was killed
             }
         }
         Ok(all)
@@ -343,8 +349,11 @@ mod tests {
         requests.ask_calmly(&domain("con.example"), "a test").unwrap();
         assert!(modified() > a_moment_ago, "asked again, later");
 
-        set(SystemTime::now() - KEPT * 2);
-        assert_eq!(requests.all().unwrap().len(), 1);
+        let seen = modified();
+        set(a_moment_ago);
+        requests.remove(&domain("con.example"), seen);
+        assert!(path.exists(), "it was made again since");
+        requests.remove(&domain("con.example"), a_moment_ago);
         assert!(!path.exists());
     }
 

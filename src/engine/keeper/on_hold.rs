@@ -3,6 +3,7 @@
 //! Reads: `Status/release/` through `mailroot`, which removes what everybody has seen. Thread: keeper.
 
 use super::{Duration, Instant, Keeper, Ordering, Reverse, clock, debug, info};
+use crate::engine::hold::has_come;
 
 impl Keeper<'_> {
     /// After a reload: what waits for its domain may go.
@@ -10,6 +11,11 @@ impl Keeper<'_> {
         let generation = self.shared.generation.load(Ordering::SeqCst);
         if std::mem::replace(&mut self.generation, generation) == generation {
             return;
+        }
+        if self.shared.holds_others.swap(false, Ordering::SeqCst) {
+            self.waiting.clear();
+            self.due.clear();
+            return self.shared.poke_keeper();
         }
         for (ulid, waiting) in self
             .waiting
@@ -34,13 +40,16 @@ impl Keeper<'_> {
         };
         let now = clock::now();
         let new = self.shared.holds.note(all, now);
+        for (wanted, at) in self.shared.holds.old(now) {
+            self.requests.remove(&wanted, at);
+        }
         if new.is_empty() {
             return;
         }
         let is_concerned = self.shared.holds.concerned(&new);
         let mut messages = 0;
         for (ulid, waiting) in &mut self.waiting {
-            if waiting.due > 0 && is_concerned(waiting.held) && ulid.timestamp_ms() <= now {
+            if waiting.due > 0 && is_concerned(waiting.held) && has_come(ulid.timestamp_ms(), now, now) {
                 waiting.due = 0;
                 self.due.push(Reverse((0, *ulid)));
                 messages += 1;

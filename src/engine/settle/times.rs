@@ -38,12 +38,11 @@ pub(super) fn apply_schedule(settings: &Settings, job: &Job) {
         }
         state.version += 1;
         if means == Means::Hold {
-            entry.tries = entry.tries.saturating_sub(1); // waiting for its domain is no attempt
             entry.next = now.saturating_add(hold::wait(&times.retry));
         }
         if let Some(hold) = settings.routes.hold_of(&entry.recipient.address) {
             let last = entry.last.as_ref().map(|given| &given.outcome);
-            match hold::next(&hold, means, last, arrived, now, hold::wait(&times.retry)) {
+            match hold::next(&hold, last, arrived, now, hold::wait(&times.retry)) {
                 hold::Next::At(at) => entry.next = at,
                 hold::Next::Expired(outcome) => {
                     state.record.note(index, outcome, now, local, false);
