@@ -25,6 +25,7 @@ mod locks;
 mod mend;
 pub mod names;
 pub mod node;
+mod notes;
 pub mod probe;
 pub mod prune;
 pub mod reception;

@@ -8,10 +8,8 @@
 //!
 //! The folder belongs to the service's user, so nobody else can ask. Reads and writes: that folder only. Thread: any.
 
-use super::error::{DiskError, Result};
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use super::error::Result;
+use super::notes::Notes;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -35,43 +33,12 @@ impl Reception {
         }
     }
 
-    /// It belongs to whom Status belongs: root may be the first who wants something.
-    fn make(&self) -> Result<()> {
-        let failed = || DiskError::when("make the folder", &self.folder);
-        match DirBuilder::new().mode(0o755).create(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(failed()(error)),
-            Ok(()) => {
-                let above = self.folder.parent().and_then(|above| above.metadata().ok());
-                if let Some(owner) = above {
-                    let _ = std::os::unix::fs::chown(&self.folder, Some(owner.uid()), Some(owner.gid()));
-                }
-                Ok(())
-            }
-        }
-    }
-
     fn write(&self, name: &str, text: &str) -> Result<()> {
-        self.make()?;
-        let path = self.folder.join(name);
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o644)
-            .open(&path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(DiskError::when("write", &path))
+        Notes::make(&self.folder)?.write(name, text, 0o644)
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        let path = self.folder.join(name);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(DiskError::when("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
+        Notes::find(&self.folder)?.map_or(Ok(()), |notes| notes.remove(name))
     }
 
     /// No new connections from now on, or again.

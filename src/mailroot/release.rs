@@ -14,13 +14,13 @@
 //! Reads and writes: that folder only. Thread: any.
 
 use super::error::{DiskError, Result};
+use super::notes::Notes;
 use super::{hanging, node};
 use serde::{Deserialize, Serialize};
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// By then every node has seen a request, and whoever finds it removes it.
 pub const KEPT: Duration = Duration::from_secs(3600);
@@ -30,6 +30,10 @@ const ONCE: Duration = Duration::from_secs(1);
 const AT_DOOR: Duration = Duration::from_secs(60);
 /// More requests at a time are not looked at.
 const MOST: usize = 10_000;
+/// So many may lie there when an operator asks for more: what is under way at the same time finds room too …
+const FOR_OPERATORS: usize = MOST - 1_000;
+/// … and when a client does: those who may ask do not keep an operator from it.
+const FOR_CLIENTS: usize = 1_000;
 
 /// What is asked for: domains in lower-case A-labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,6 +151,8 @@ struct Opened {
 #[derive(Debug, Clone)]
 pub struct Requests {
     folder: PathBuf,
+    /// How many files there were, and when.
+    counted: Arc<Mutex<Option<(Instant, usize)>>>,
 }
 
 impl Requests {
@@ -154,83 +160,67 @@ impl Requests {
     pub fn of(status: &Path) -> Self {
         Self {
             folder: status.join("release"),
+            counted: Arc::default(),
         }
     }
 
-    /// It belongs to whom Status belongs: root may be the first who asks.
-    fn make(&self) -> Result<()> {
-        match DirBuilder::new().mode(0o755).create(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(DiskError::when("make the folder", &self.folder)(error)),
-            Ok(()) => {
-                if let Some((user, group)) = self.owner() {
-                    let _ = std::os::unix::fs::lchown(&self.folder, user, group);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Of Status.
-    fn owner(&self) -> Option<(Option<u32>, Option<u32>)> {
-        let above = self.folder.parent()?.metadata().ok()?;
-        Some((Some(above.uid()), Some(above.gid())))
-    }
-
-    /// Asks for it, or asks again.
+    /// Asks for it, or asks again, for an operator.
     pub fn ask(&self, wanted: &Wanted, by: &str) -> Result<()> {
-        self.make()?;
-        let path = self.folder.join(wanted.file_name());
-        let text = format!("{} {by}\n", jiff::Timestamp::now());
-        // Root may ask too, and the folder is another's: no link is followed.
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o644)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(&path)
-            .map_err(DiskError::when("write", &path))?;
-        if let Some((user, group)) = self.owner() {
-            let _ = std::os::unix::fs::fchown(&file, user, group);
-        }
-        file.write_all(text.as_bytes())
-            .map_err(DiskError::when("write", &path))
+        self.put_request(wanted, by, FOR_OPERATORS)
     }
 
-    /// The same for somebody who may ask a thousand times a second.
+    /// The same for a client, who may ask a thousand times a second.
     pub fn ask_calmly(&self, wanted: &Wanted, by: &str) -> Result<()> {
         let path = self.folder.join(wanted.file_name());
-        let modified = path.metadata().and_then(|meta| meta.modified());
+        let modified = path.symlink_metadata().and_then(|meta| meta.modified());
         let age = modified.ok().and_then(|at| at.elapsed().ok());
         if age.is_some_and(|age| age < ONCE) {
             return Ok(());
         }
-        self.ask(wanted, by)
+        self.put_request(wanted, by, FOR_CLIENTS)
+    }
+
+    fn put_request(&self, wanted: &Wanted, by: &str, most: usize) -> Result<()> {
+        let notes = Notes::make(&self.folder)?;
+        let name = wanted.file_name();
+        if !notes.has(&name) {
+            self.has_room(&notes, most)?;
+        }
+        notes.write(&name, &format!("{} {by}\n", jiff::Timestamp::now()), 0o644)
+    }
+
+    /// Room for one more. It is listed once a second, and what we put there between is added.
+    fn has_room(&self, notes: &Notes, most: usize) -> Result<()> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, count) = match *counted {
+            Some((at, count)) if at.elapsed() < ONCE => (at, count),
+            _ => (Instant::now(), notes.count()?),
+        };
+        let is_full = count >= most;
+        *counted = Some((at, count + usize::from(!is_full)));
+        if is_full {
+            let words = format!("{count} requests lie there, and {most} may: try again later");
+            let error = DiskError::when("ask for more in", &self.folder);
+            return Err(error(io::Error::other(words)));
+        }
+        Ok(())
     }
 
     /// Asks for it through a door, until [`Requests::close`].
     pub fn open(&self, wanted: &[Wanted], door: &Door) -> Result<()> {
-        self.make()?;
-        let aside = self.folder.join(format!(".{}", door.id));
-        let path = self.folder.join(format!("+{}", door.id));
+        let notes = Notes::make(&self.folder)?;
+        self.has_room(&notes, FOR_CLIENTS)?;
+        let name = format!("+{}", door.id);
         let nowhere = || io::Error::other("the system does not say which machine this is");
         let opened = Opened {
             here: node::here()
                 .ok_or_else(nowhere)
-                .map_err(DiskError::when("write", &path))?,
+                .map_err(DiskError::when("write", &self.folder.join(&name)))?,
             wanted: wanted.iter().map(Wanted::file_name).collect(),
             door: door.clone(),
         };
         let text = serde_json::to_string(&opened).unwrap_or_default();
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&aside)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .map_err(DiskError::when("write", &aside))?;
-        std::fs::rename(&aside, &path).map_err(DiskError::when("write", &path))
+        notes.write(&name, &text, 0o600)
     }
 
     /// Whether an engine has seen it.
@@ -240,7 +230,7 @@ impl Requests {
 
     /// The door is shut.
     pub fn close(&self, door: &Door) {
-        for mark in ['+', '-', '.'] {
+        for mark in ['+', '-'] {
             let _ = std::fs::remove_file(self.folder.join(format!("{mark}{}", door.id)));
         }
     }
@@ -309,6 +299,7 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     fn domain(name: &str) -> Wanted {
         Wanted::Domain(name.to_owned())
@@ -393,6 +384,43 @@ mod tests {
         assert_eq!(requests.all().unwrap(), [], "another node comes too late");
         requests.close(&door);
         assert_eq!(std::fs::read_dir(dir.path().join("release")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_is_accepted_is_seen_also_when_many_ask() {
+        let dir = tempfile::tempdir().unwrap();
+        let requests = Requests::of(dir.path());
+        let numbered = |n: usize| domain(&format!("a{n}.test"));
+        (0..FOR_CLIENTS).for_each(|n| requests.ask_calmly(&numbered(n), "a test").unwrap());
+        let full = requests
+            .ask_calmly(&numbered(FOR_CLIENTS), "a test")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            full.ends_with("release: 1000 requests lie there, and 1000 may: try again later"),
+            "{full}"
+        );
+        let door = Door {
+            id: "01ABC".to_owned(),
+            port: 2525,
+            knock: String::new(),
+            answer: String::new(),
+        };
+        assert!(requests.open(&[domain("a.test")], &door).is_err());
+        let path = dir.path().join("release/=a0.test");
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        let before = SystemTime::now() - ONCE * 3;
+        file.set_modified(before).unwrap();
+        requests.ask_calmly(&numbered(0), "a test").unwrap();
+        assert!(path.metadata().unwrap().modified().unwrap() > before, "renewed");
+
+        // another process, and an operator
+        let others = Requests::of(dir.path());
+        assert!(others.ask_calmly(&numbered(FOR_CLIENTS), "a test").is_err());
+        (FOR_CLIENTS..FOR_OPERATORS).for_each(|n| others.ask(&numbered(n), "a test").unwrap());
+        assert!(others.ask(&numbered(FOR_OPERATORS), "a test").is_err());
+        others.ask(&numbered(1), "a test").unwrap();
+        assert_eq!(requests.all().unwrap().len(), FOR_OPERATORS);
     }
 
     #[test]

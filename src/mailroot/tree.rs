@@ -216,12 +216,14 @@ pub fn replace_private(path: &Path, text: &str) -> Result<()> {
     written
 }
 
-/// Opens a log file for appending; several nodes may write lines to the same one.
+/// Opens a log file for appending; several nodes may write lines to the same one. A link is not followed: root may
+/// write a log too, in a folder that is not his.
 pub fn open_log(path: &Path) -> Result<File> {
     OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o640)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(path)
         .map_err(DiskError::when("open the log file", path))
 }
@@ -298,6 +300,18 @@ mod tests {
             error.starts_with(&format!("cannot make the folder {}", config.drop.display())),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_log_is_not_written_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, other) = (dir.path().join("a.log"), dir.path().join("other"));
+        open_log(&log).unwrap();
+        std::fs::write(&other, "").unwrap();
+        std::fs::remove_file(&log).unwrap();
+        std::os::unix::fs::symlink(&other, &log).unwrap();
+        let error = open_log(&log).unwrap_err().to_string();
+        assert!(error.starts_with("cannot open the log file "), "{error}");
     }
 
     #[test]
