@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Off, it costs one look at a flag per connection. A session only hands its lines over: nobody waits for the disk, and
-//! what cannot be written is dropped, counted and told once. Secrets: of AUTH the mechanism stands here and nothing else.
+//! what cannot be written, or would fill the disk, is dropped, counted and told once. Secrets: of AUTH the mechanism stands here and nothing else.
 //! Writes: Logs. Thread: `w3c-log` writes, any thread hands over. Not here: the event log (`log`).
 
 mod file;
@@ -227,6 +227,15 @@ struct Batch {
     count: u64,
 }
 
+/// What is to be written now.
+#[derive(Debug)]
+struct Taken {
+    batches: VecDeque<Batch>,
+    /// Lines that found no room since the last time.
+    lost: u64,
+    look_again: bool,
+}
+
 /// What is held, and who writes it.
 #[derive(Debug, Default)]
 struct Log {
@@ -241,6 +250,8 @@ struct Held {
     bytes: usize,
     /// Lines that found no room.
     lost: u64,
+    /// The settings were read again: whether the file is still there is looked at before the next line.
+    look_again: bool,
     /// A thread writes.
     runs: bool,
     ending: bool,
@@ -254,6 +265,7 @@ impl Log {
     fn apply(&'static self, form: Option<Form>) {
         let mut held = self.lock();
         held.form = form.map(Arc::new);
+        held.look_again = true;
         if held.form.is_some() && !held.runs {
             held.runs = true;
             let thread = std::thread::Builder::new().name("w3c-log".to_owned());
@@ -297,15 +309,15 @@ impl Log {
     /// Writes what comes, until the end.
     fn keep(&self) {
         let mut writer = Writer::default();
-        while let Some((batches, lost)) = self.next() {
-            writer.write(&batches, lost);
+        while let Some(taken) = self.next() {
+            writer.write(&taken);
         }
         self.lock().runs = false;
         self.wake.notify_all();
     }
 
-    /// What has come, once it has waited for more; and how many lines found no room. `None`: the end.
-    fn next(&self) -> Option<(VecDeque<Batch>, u64)> {
+    /// What has come, once it has waited for more. `None`: the end.
+    fn next(&self) -> Option<Taken> {
         let mut held = self.lock();
         while held.batches.is_empty() {
             if held.ending {
@@ -317,7 +329,11 @@ impl Log {
         let waited = self.wake.wait_timeout_while(held, GATHER, waits);
         held = waited.unwrap_or_else(PoisonError::into_inner).0;
         held.bytes = 0;
-        Some((std::mem::take(&mut held.batches), std::mem::take(&mut held.lost)))
+        Some(Taken {
+            batches: std::mem::take(&mut held.batches),
+            lost: std::mem::take(&mut held.lost),
+            look_again: std::mem::take(&mut held.look_again),
+        })
     }
 
     fn finish(&self) {
@@ -343,9 +359,12 @@ struct Writer {
 }
 
 impl Writer {
-    fn write(&mut self, batches: &VecDeque<Batch>, lost: u64) {
-        self.missing += lost;
-        for batch in batches {
+    fn write(&mut self, taken: &Taken) {
+        self.missing += taken.lost;
+        if taken.look_again {
+            self.day.look_again();
+        }
+        for batch in &taken.batches {
             match self.day.write(batch) {
                 Ok(()) => self.is_failing = false,
                 Err(error) => {

@@ -30,8 +30,7 @@ fn line(at: &str, method: &'static str) -> Line<'static> {
 /// What is held goes to the disk.
 fn written(log: &Log, writer: &mut Writer) {
     log.lock().ending = true; // nothing is waited for
-    let (batches, lost) = log.next().unwrap();
-    writer.write(&batches, lost);
+    writer.write(&log.next().unwrap());
     log.lock().ending = false;
 }
 
@@ -109,6 +108,75 @@ fn what_cannot_be_written_is_dropped_counted_and_held_within_bounds() {
     assert!(!writer.is_failing);
     assert_eq!(writer.missing, 0, "told, and begun anew");
     assert_eq!(read(&folder, "ex261128.log").len(), 4 + MOST_HELD / one);
+}
+
+#[test]
+fn a_disk_that_is_nearly_full_is_left_to_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, form) = (Log::default(), form(dir.path(), false));
+    let mut writer = Writer::default();
+    let mut say = |method, min_free| {
+        writer.day.min_free = min_free;
+        log.push(&form, &line("2026-11-28T10:00:00Z", method));
+        log.lock().look_again = true;
+        written(&log, &mut writer);
+        (writer.is_failing, writer.missing)
+    };
+    assert_eq!(say("HELO", 1), (false, 0));
+    assert_eq!(say("MAIL", u64::MAX), (true, 1));
+    assert_eq!(say("RCPT", u64::MAX), (true, 2));
+    assert_eq!(read(dir.path(), "ex261128.log").len(), 4 + 1);
+    assert_eq!(say("QUIT", 1), (false, 0), "told, and begun anew");
+    let lines = read(dir.path(), "ex261128.log");
+    assert_eq!(lines.last().unwrap(), "2026-11-28 10:00:00 QUIT");
+    assert_eq!(lines.len(), 4 + 2, "{lines:?}");
+}
+
+#[test]
+fn much_at_once_is_looked_at_in_between() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, form) = (Log::default(), form(dir.path(), false));
+    let mut writer = Writer::default();
+    let one = "2026-11-28 10:00:00 RCPT\n".len();
+    for _ in 0..MOST_HELD / one {
+        log.push(&form, &line("2026-11-28T10:00:00Z", "RCPT"));
+    }
+    written(&log, &mut writer);
+    writer.day.min_free = u64::MAX;
+    log.push(&form, &line("2026-11-28T10:00:00Z", "QUIT"));
+    written(&log, &mut writer);
+    assert!(writer.is_failing);
+}
+
+#[test]
+fn a_file_that_was_moved_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, form) = (Log::default(), form(dir.path(), false));
+    let mut writer = Writer::default();
+    let mut say = |method, look_again| {
+        log.push(&form, &line("2026-11-28T10:00:00Z", method));
+        log.lock().look_again = look_again;
+        written(&log, &mut writer);
+    };
+    say("HELO", false);
+    let path = dir.path().join("ex261128.log");
+    fs::rename(&path, dir.path().join("ex261128.log.1")).unwrap();
+    say("MAIL", true); // SIGHUP
+    assert_eq!(read(dir.path(), "ex261128.log").len(), 4 + 1);
+    say("RCPT", true);
+    assert_eq!(
+        read(dir.path(), "ex261128.log").len(),
+        4 + 2,
+        "the same file, no new header"
+    );
+    fs::remove_file(&path).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !path.exists() {
+        assert!(Instant::now() < until, "nobody looked");
+        say("DATA", false);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(read(dir.path(), "ex261128.log.1").len(), 4 + 1);
 }
 
 #[test]
