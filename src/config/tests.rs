@@ -291,6 +291,10 @@ fn doubtful_settings_are_warned_of() {
             "line 3: \"hold_expire\" of [[remote]] has no effect, because \"hold\" is false",
         ),
         (
+            "[log]\nw3c_fields = [\"time\"]\n",
+            "line 2: \"w3c_fields\" of [log] has no effect, because \"w3c\" is false",
+        ),
+        (
             "[[remote]]\nname = \"a.example\"\natrn_users = [\"app\"]\n",
             "line 3: \"atrn_users\" of [[remote]] has no effect, because \"hold\" is false",
         ),

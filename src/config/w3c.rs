@@ -87,6 +87,11 @@ pub(super) fn w3c(s: &mut Section<'_, '_>) -> Option<Vec<W3cField>> {
     let example = "[\"date\", \"time\", \"c-ip\", \"cs-method\"]";
     let chosen = s.texts("w3c_fields", example, NAMES.len(), W3cField::parse);
     let mut fields = Vec::new();
+    let idle = chosen.as_ref().and_then(|chosen| chosen.first());
+    if let Some((_, span)) = idle.filter(|_| !is_on) {
+        let says = "\"w3c_fields\" of [log] has no effect, because \"w3c\" is false";
+        s.source.warn(Some(span), says);
+    }
     for (field, span) in chosen.into_iter().flatten() {
         if fields.contains(&field) {
             s.problem("w3c_fields", &span, &format!("names {} twice", field.name()));

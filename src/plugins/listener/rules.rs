@@ -162,9 +162,18 @@ fn domain_of(recipient: &Address) -> String {
 pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
     let rules = Rules::new(config, listener)?;
     let mut who = Vec::new();
+    match (listener.clients.only, listener.clients.is_empty()) {
+        (true, true) => who.push("nobody may connect (clients_list)".to_owned()),
+        (true, false) => who.push(format!("only {} may connect", counted(&listener.clients))),
+        (false, true) => {}
+        (false, false) => who.push(format!("all but {} may connect", counted(&listener.clients))),
+    }
     if let Some(passwords) = &rules.users {
         let users = passwords.count().map_err(|error| error.to_string())?;
-        who.push(format!("{users} users can log in"));
+        who.push(match users {
+            0 => "nobody can log in yet (`mailroot user add NAME` makes a user)".to_owned(),
+            users => format!("{} can log in", several(users, "user")),
+        });
         if rules.tls.is_none() && !listener.allow_plaintext_auth {
             return Err(format!(
                 "the listener on port {} has users and no TLS, so nobody can log in: give it a certificate, or set \
@@ -177,21 +186,23 @@ pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
         }
     }
     let relay = &listener.relay;
-    who.push(match (relay.only, relay.list.len(), relay.names.len()) {
-        (true, 0, 0) => "nobody else may relay".to_owned(),
-        (true, 0, names) => format!("{names} host names may relay"),
-        (true, networks, 0) => format!("{networks} networks may relay"),
-        (true, networks, names) => format!("{networks} networks and {names} host names may relay"),
-        (false, ..) => "strangers may relay, as the settings say".to_owned(),
+    who.push(match (relay.only, relay.is_empty()) {
+        (true, true) => "nobody else may relay".to_owned(),
+        (true, false) => format!("{} may relay", counted(relay)),
+        (false, _) => "strangers may relay, as the settings say".to_owned(),
     });
     if !rules.on_hold.is_empty() {
-        who.push(match (listener.etrn.only, listener.etrn.is_empty()) {
-            (true, true) if rules.users.is_none() || !listener.etrn_authenticated => {
-                "nobody may come for mail on hold (etrn_list)".to_owned()
-            }
-            (true, true) => "who has logged in may come for mail on hold (ETRN)".to_owned(),
-            _ => "some may come for mail on hold (ETRN), as the settings say".to_owned(),
-        });
+        let etrn = &listener.etrn;
+        let users = rules.users.is_some() && listener.etrn_authenticated;
+        let comers = match (etrn.only, etrn.is_empty(), users) {
+            (true, true, false) => "nobody".to_owned(),
+            (true, true, true) => "who has logged in".to_owned(),
+            (true, false, false) => counted(etrn),
+            (true, false, true) => format!("who has logged in and {}", counted(etrn)),
+            (false, true, _) => "anyone who can connect".to_owned(),
+            (false, false, _) => format!("anyone who can connect except {}", counted(etrn)),
+        };
+        who.push(format!("{comers} may come for mail on hold (ETRN)"));
         if rules.offers_atrn() {
             who.push("some users may take it over their own connection (ATRN)".to_owned());
         }
@@ -207,6 +218,24 @@ pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
         "{place}, {tls}: takes mail for local domains; {}",
         who.join(", ")
     ))
+}
+
+/// `1 network and 2 host names`
+fn counted(clients: &Clients) -> String {
+    let parts = [
+        (clients.list.len(), "network"),
+        (clients.names.len(), "host name"),
+    ];
+    let parts = parts.into_iter().filter(|(count, _)| *count > 0);
+    parts
+        .map(|(count, what)| several(count, what))
+        .collect::<Vec<_>>()
+        .join(" and ")
+}
+
+fn several(count: usize, what: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{end}")
 }
 
 /// Whether strangers may relay here, in words. `None`: they may not, or it is meant.
@@ -288,6 +317,41 @@ fn server_config(certificate: &Certificate) -> Result<Arc<ServerConfig>, String>
 mod tests {
     use super::*;
     use std::path::Path;
+
+    #[test]
+    fn what_is_allowed_is_said_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        for (settings, words) in [
+            (
+                "",
+                "nobody else may relay, nobody may come for mail on hold (ETRN)",
+            ),
+            (
+                "etrn = \"all_except\"",
+                "nobody else may relay, anyone who can connect may come for mail on hold (ETRN)",
+            ),
+            (
+                "etrn = \"all_except\"\netrn_list = [\"192.0.2.1\", \"a.test\", \"b.test\"]",
+                "nobody else may relay, anyone who can connect except 1 network and 2 host names may come for mail on hold (ETRN)",
+            ),
+            (
+                "clients = \"only\"\nclients_list = [\"a.test\"]\nrelay_list = [\"192.0.2.1\", \"192.0.2.2\"]\netrn_list = [\"a.test\"]",
+                "only 1 host name may connect, 2 networks may relay, 1 host name may come for mail on hold (ETRN)",
+            ),
+            (
+                "clients_list = [\"192.0.2.1\"]\nusers_file = \"none\"\nallow_plaintext_auth = true",
+                "all but 1 network may connect, nobody can log in yet (`mailroot user add NAME` makes a user), who has logged \
+                 in may relay, nobody else may relay, who has logged in may come for mail on hold (ETRN)",
+            ),
+        ] {
+            let text =
+                format!("[[remote]]\nname = \"a.test\"\nhold = true\n[listener]\nenabled = true\n{settings}");
+            let config = Config::parse(&text, dir.path(), "mail.test").unwrap();
+            let said = judge(&config, &config.listeners[0]).unwrap();
+            let (_, said) = said.split_once("; ").unwrap();
+            assert_eq!(said, words, "{settings}");
+        }
+    }
 
     #[test]
     fn who_may_come_for_mail_on_hold() {
