@@ -544,8 +544,9 @@ fn flooded(address: SocketAddr, flood: Vec<u8>) -> BTreeMap<String, usize> {
     let mut client = Client::greeted(address);
     let mut tcp = client.input.get_ref().try_clone().unwrap();
     let sending = std::thread::spawn(move || {
-        tcp.write_all(&flood).unwrap();
-        tcp.shutdown(Shutdown::Write).unwrap();
+        // who is hung up on sees it in the replies
+        let _ = tcp.write_all(&flood);
+        let _ = tcp.shutdown(Shutdown::Write);
     });
     let mut codes = BTreeMap::new();
     loop {
@@ -566,9 +567,15 @@ fn codes<const N: usize>(wanted: [(&str, usize); N]) -> BTreeMap<String, usize> 
 #[test]
 fn floods_are_answered_one_by_one_and_cost_no_memory() {
     let (place, running, address) = listening("");
-    assert_eq!(flooded(address, b"NOOP\r\n".repeat(1000)), codes([("250", 1000)]));
+    // one recipient, named again and again
+    let named = move |count: usize| {
+        let mut flood = b"MAIL FROM:<app@client.test>\r\n".to_vec();
+        flood.extend_from_slice(&b"RCPT TO:<bob@local.test>\r\n".repeat(count));
+        flooded(address, flood)
+    };
+    assert_eq!(named(999), codes([("250", 1000)]));
     let before = running.most_memory();
-    let noops = std::thread::spawn(move || flooded(address, b"NOOP\r\n".repeat(100_000)));
+    let same = std::thread::spawn(move || named(79_999));
     let mut rcpts = b"MAIL FROM:<app@client.test>\r\n".to_vec();
     for number in 0..10_000 {
         write!(rcpts, "RCPT TO:<{number}@local.test>\r\n").unwrap();
@@ -577,7 +584,7 @@ fn floods_are_answered_one_by_one_and_cost_no_memory() {
     // others are served meanwhile
     let mut client = Client::greeted(address);
     is_of_use(&mut client, &place, "beside floods");
-    assert_eq!(noops.join().unwrap(), codes([("250", 100_000)]));
+    assert_eq!(same.join().unwrap(), codes([("250", 80_000)]));
     assert_eq!(rcpts.join().unwrap(), codes([("250", 101), ("452", 9_900)]));
     assert!(lying(&place).is_empty());
 
@@ -609,6 +616,27 @@ fn floods_are_answered_one_by_one_and_cost_no_memory() {
     assert!(subjects.into_iter().eq(0..1000));
     let grown = running.most_memory().saturating_sub(before);
     assert!(grown < 8 * 1024, "{grown} KiB more");
+}
+
+#[test]
+fn who_talks_and_sends_nothing_is_hung_up_on() {
+    let (place, running, address) = listening("");
+    // EHLO counts as well
+    assert_eq!(flooded(address, b"NOOP\r\n".repeat(99)), codes([("250", 99)]));
+    let all = codes([("250", 99), ("421", 1)]);
+    assert_eq!(flooded(address, b"NOOP\r\n".repeat(101)), all);
+    assert_eq!(
+        flooded(address, b"RSET\r\nEHLO a\r\n".repeat(51)).get("421"),
+        Some(&1)
+    );
+    assert_eq!(flooded(address, b"NOOP\r\n".repeat(100_000)), all);
+    // mail between them makes them mail's
+    let mut client = Client::greeted(address);
+    for _ in 0..3 {
+        (0..95).for_each(|_| drop(client.expect("NOOP", 250)));
+        is_of_use(&mut client, &place, "among idle commands");
+    }
+    assert_eq!(running.stop().code, Some(0));
 }
 
 #[test]

@@ -32,6 +32,14 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// Whether it has to do with no mail.
+    pub fn is_idle(&self) -> bool {
+        matches!(
+            self,
+            Self::Helo(_) | Self::Ehlo(_) | Self::Noop | Self::Help | Self::Rset | Self::Vrfy(_)
+        )
+    }
+
     /// Its first word.
     pub fn verb(&self) -> &'static str {
         match self {

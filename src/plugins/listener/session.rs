@@ -24,6 +24,9 @@ use tracing::{debug, info, warn};
 /// RFC 5321 §4.5.3.1.4 asks for 512, and extensions for more: addresses, DSN parameters.
 const COMMAND: usize = 2048;
 
+/// So many commands that send no mail may come without a message among them, as in Postfix.
+const IDLE: usize = 100;
+
 /// The leading block is a part of the header block, of which Pickup takes 16 MiB.
 const MAX_ENVELOPE: usize = 8 * 1024 * 1024;
 /// The words around an address in it.
@@ -52,6 +55,8 @@ pub(super) struct Session<'h> {
     transaction: Option<Transaction<'h>>,
     errors: usize,
     messages: usize,
+    /// Commands that send no mail, since there were so many messages.
+    idle: (usize, usize),
     /// Of the messages.
     bytes: u64,
 }
@@ -82,6 +87,7 @@ pub(super) fn serve(house: &House, rules: Arc<Rules>, wire: Wire, client: Client
         transaction: None,
         errors: 0,
         messages: 0,
+        idle: (0, 0),
         bytes: 0,
     };
     let ended = session.run();
@@ -143,6 +149,10 @@ impl<'h> Session<'h> {
                 Line::TooLong => Err(Reply::syntax("the line is too long")),
                 Line::Broken => return Err(Gone::Ambiguous),
             };
+            if self.is_too_idle(command.as_ref().map_or(true, Command::is_idle)) {
+                self.say(&Reply::new(421, "4.7.0", "Too many commands without a message"));
+                return Ok("too many commands without a message".to_owned());
+            }
             let next = match command {
                 Ok(command) => {
                     let verb = command.verb();
@@ -182,6 +192,15 @@ impl<'h> Session<'h> {
                 return Ok("too many errors".to_owned());
             }
         }
+    }
+
+    /// Who talks on without sending anything costs us lines of the log.
+    fn is_too_idle(&mut self, is_idle: bool) -> bool {
+        if self.idle.1 != self.messages {
+            self.idle = (0, self.messages);
+        }
+        self.idle.0 += usize::from(is_idle);
+        self.idle.0 > IDLE
     }
 
     fn show(&self, state: &'static str) {
