@@ -203,7 +203,7 @@ pub enum Source {
     File(File, u64),
 }
 
-/// Room that one message between [`SMALL`] and [`MEDIUM`] takes.
+/// Room that one message between [`SMALL`] and `MEDIUM` takes.
 pub struct Room(usize);
 
 impl Room {
