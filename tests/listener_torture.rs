@@ -655,8 +655,10 @@ fn who_never_reads_is_stopped_and_disturbs_nobody() {
         let mut client = Client::greeted(address);
         let tcp = client.input.get_mut();
         tcp.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        // so that RCPT is no mistake, and goes on for long
+        tcp.write_all(b"MAIL FROM:<app@client.test>\r\n").unwrap();
         let flood = flood.repeat(10_000);
-        // until nothing is taken any more; an end of it is no harm either (mistakes)
+        // until nothing is taken any more; an end of it is no harm either (mistakes, idle commands)
         for _ in 0..200 {
             if tcp.write_all(flood.as_bytes()).is_err() {
                 break;
