@@ -42,6 +42,15 @@ fn on_hold(place: &Place) -> usize {
         .count()
 }
 
+/// A service that has one message to example.net.
+fn with_one_on_hold(settings: &str) -> Place {
+    let mut place = Place::new(settings);
+    place.start();
+    put(&place, &["a@example.net"]);
+    place.wait("it is on hold", || on_hold(&place) == 1);
+    place
+}
+
 fn release(place: &Place, domain: &str) -> process::Finished {
     let root = place.root().display().to_string();
     let notes = place.beside().join("asking");
@@ -112,10 +121,7 @@ fn only_the_domain_that_is_asked_for_and_only_what_had_come() {
 #[test]
 fn each_request_is_one_attempt_and_is_seen_once() {
     let host = host("mail -> 451 4.3.0 not today");
-    let mut place = Place::new(&settings(&host, ""));
-    place.start();
-    put(&place, &["a@example.net"]);
-    place.wait("it is on hold", || on_hold(&place) == 1);
+    let mut place = with_one_on_hold(&settings(&host, ""));
     assert_eq!(attempts(&host), 0);
     come_for(&place, "example.net");
     place.wait("it was tried", || {
@@ -151,10 +157,7 @@ fn each_request_is_one_attempt_and_is_seen_once() {
 fn each_node_sees_it() {
     let host = host("");
     let debug = format!("{}[log]\nlevel = \"debug\"\n", settings(&host, ""));
-    let mut place = Place::new(&debug);
-    place.start();
-    put(&place, &["a@example.net"]);
-    place.wait("it is on hold", || on_hold(&place) == 1);
+    let mut place = with_one_on_hold(&debug);
     let root = place.root().display().to_string();
     let other = process::start(&place.beside().join("other"), &["run", &root]);
     place.wait("the other node knows of it", || {
@@ -230,10 +233,7 @@ fn who_asks_for_something_else_is_told_what_there_is() {
 #[test]
 fn who_comes_during_an_attempt_is_served_after_it() {
     let host = host("mail first 1 -> stall 2s then 451 4.3.0 not yet");
-    let mut place = Place::new(&settings(&host, ""));
-    place.start();
-    put(&place, &["a@example.net"]);
-    place.wait("it is on hold", || on_hold(&place) == 1);
+    let mut place = with_one_on_hold(&settings(&host, ""));
     come_for(&place, "example.net");
     place.wait("it is being tried", || attempts(&host) == 1);
     std::thread::sleep(std::time::Duration::from_millis(20)); // a time of its own, however coarse the storage's are
@@ -247,10 +247,7 @@ fn who_comes_during_an_attempt_is_served_after_it() {
 fn several_nodes_try_once_for_each_request() {
     let host = host("mail -> 451 4.3.0 not today");
     let debug = format!("{}[log]\nlevel = \"debug\"\n", settings(&host, ""));
-    let mut place = Place::new(&debug);
-    place.start();
-    put(&place, &["a@example.net"]);
-    place.wait("it is on hold", || on_hold(&place) == 1);
+    let mut place = with_one_on_hold(&debug);
     let root = place.root().display().to_string();
     let others = ["one", "two"].map(|name| process::start(&place.beside().join(name), &["run", &root]));
     place.wait("the others know of it", || {
@@ -299,10 +296,7 @@ fn what_was_deferred_before_its_domain_was_on_hold_is_found_too() {
 #[test]
 fn a_report_says_what_the_host_said_and_not_that_nobody_came() {
     let host = host("mail -> 451 4.3.0 not today");
-    let mut place = Place::new(&settings(&host, "hold_expire = \"3s\""));
-    place.start();
-    put(&place, &["a@example.net"]);
-    place.wait("it is on hold", || on_hold(&place) == 1);
+    let mut place = with_one_on_hold(&settings(&host, "hold_expire = \"3s\""));
     come_for(&place, "example.net");
     place.wait("its sender is told", || !place.files("Drop", "EML").is_empty());
     let text = place.text("Drop", "EML");

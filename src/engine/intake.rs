@@ -4,14 +4,13 @@
 //! and parses a batch ([`look`]). Not here: what a file says (pickup), where it goes (dispatch).
 
 use super::burial::{self, Burials};
-use super::dispatch::Event;
 use super::gate::Outside;
 use super::lane::{Lane, PLACES};
 use super::listing::{Pace, rests};
 use super::look::{Glance, Look, Looker, Readers, look};
-use super::pool;
 use super::shared::{Mode, Settings, Shared, lock};
 use super::sightings::{Sightings, Why};
+use super::{pool, settle};
 use crate::log;
 use crate::mailroot::DiskError;
 use crate::mailroot::evidence;
@@ -126,7 +125,7 @@ pub fn run(shared: &Arc<Shared>) {
         Look::Taken(job) => Some(job),
         _ => None,
     });
-    let _ = shared.events.send(Event::Jobs(jobs.collect()));
+    settle::hand_on(shared, jobs.collect());
     if let Ok(burials) = Arc::try_unwrap(burials) {
         burials.finish();
     }
@@ -414,7 +413,7 @@ impl Intake<'_> {
                 }
             });
             if !jobs.is_empty() {
-                let _ = self.shared.events.send(Event::Jobs(jobs));
+                settle::hand_on(self.shared, jobs);
             }
         }
         looks
@@ -446,7 +445,7 @@ impl Intake<'_> {
                 .note(glance.name, why, &settings.config.pickup, glance.renamed_in);
         }
         if !jobs.is_empty() {
-            let _ = self.shared.events.send(Event::Jobs(jobs));
+            settle::hand_on(self.shared, jobs);
         }
         self.note_idle(false);
     }

@@ -6,14 +6,13 @@
 
 mod on_hold;
 
-use super::dispatch::Event;
 use super::due::{FOR_PARENT, Taken, Taker};
 use super::job::{Released, ToKeeper};
 use super::listing::{Effort, HalfClaim, Listing, Pace, Seen};
 use super::orphans::Orphans;
 use super::shared::{Mode, Shared, lock};
 use super::waiting::{Marks, Waiting, differs, first_sight, is_too_far, nanos};
-use super::{pool, takeover, trial};
+use super::{pool, settle, takeover, trial};
 use crate::clock::{self, Millis, Steady};
 use crate::mail::MessageId;
 use crate::mail::id::Ulid;
@@ -64,6 +63,7 @@ pub fn run(shared: &Arc<Shared>, told: &Receiver<ToKeeper>) {
         begun: Instant::now(),
         awaited: HashSet::new(),
         taker: Taker::new(shared),
+        heard: 0,
         requests: Requests::of(&shared.spool.folders().status),
         next_ask: Instant::now(),
         pool,
@@ -80,6 +80,9 @@ pub fn run(shared: &Arc<Shared>, told: &Receiver<ToKeeper>) {
             next_scan = Instant::now() + pace.after(took, LISTING_SHARE, poll);
         }
         keeper.take_due();
+        shared
+            .unheard
+            .fetch_sub(std::mem::take(&mut keeper.heard), Ordering::SeqCst);
         let next = next_scan.min(keeper.next_ask);
         let wait = keeper.next_due().map_or(next, |due| due.min(next));
         select! {
@@ -117,6 +120,8 @@ struct Keeper<'a> {
     /// What a drain waits for: reports whose parents are not done with them, and what was put off.
     awaited: HashSet<Ulid>,
     taker: Taker<'a>,
+    /// Releases since what is due was taken.
+    heard: usize,
     /// For domains on hold, and when they are looked at again: soon, however long a listing of Queue takes.
     requests: Requests,
     next_ask: Instant,
@@ -323,7 +328,10 @@ impl Keeper<'_> {
 
     fn is_told(&mut self, told: ToKeeper) {
         match told {
-            ToKeeper::Released(message) => self.released(message),
+            ToKeeper::Released(message) => {
+                self.heard += 1;
+                self.released(message);
+            }
             ToKeeper::Called(ulids) => ulids.into_iter().for_each(|ulid| self.called(ulid)),
         }
     }
@@ -410,7 +418,7 @@ impl Keeper<'_> {
                 }
             }
             if !jobs.is_empty() {
-                let _ = self.shared.events.send(Event::Jobs(jobs));
+                settle::hand_on(self.shared, jobs);
             }
         }
         self.note_idle(now);

@@ -10,7 +10,7 @@ mod times;
 use super::aside;
 use super::desk::{crashed, said};
 use super::dispatch::Event;
-use super::job::{Job, Means, Part, Released, Settled, ToKeeper};
+use super::job::{Job, Means, Part, Released, Settled};
 use super::shared::{Settings, Shared, lock};
 use super::waiting::Held;
 use super::{hold, tell, undelivered};
@@ -170,6 +170,16 @@ fn note(job: &Arc<Job>, settled: Settled) -> bool {
     final_fates
 }
 
+/// Messages that were taken go to dispatch; once the end has come, which dispatch may have reached already, they go back.
+pub fn hand_on(shared: &Shared, jobs: Vec<Arc<Job>>) {
+    if shared.stop.is_set() {
+        jobs.iter().for_each(|job| conclude(shared, job));
+    } else {
+        // Who has entered it in hand before the end is waited for by dispatch.
+        let _ = shared.events.send(Event::Jobs(jobs));
+    }
+}
+
 /// All parts of an attempt are settled (or there were none). May be called again when a step could not be done.
 pub fn conclude(shared: &Shared, job: &Arc<Job>) {
     let settings = shared.settings();
@@ -291,7 +301,7 @@ fn stay(shared: &Shared, job: &Job) -> Result<(), Halt> {
     };
     drop(state);
     tell::waiting(job, released.due);
-    let _ = shared.to_keeper.try_send(ToKeeper::Released(released));
+    shared.tell_of_release(released);
     for destination in put_off_for {
         shared.put_off.note(&destination.key, job.id.ulid);
     }

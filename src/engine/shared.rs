@@ -5,7 +5,7 @@ use super::dispatch::Event;
 use super::gate::Gate;
 use super::heart::Pulse;
 use super::hold::Holds;
-use super::job::ToKeeper;
+use super::job::{Released, ToKeeper};
 pub use super::progress::Progress;
 use super::put_off::PutOff;
 use super::quota::Turns;
@@ -20,7 +20,7 @@ use crate::smtp::TlsContext;
 use crate::stop::Stop;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use tracing::{debug, info};
@@ -114,6 +114,8 @@ pub struct Shared {
     pub pickup_idle: AtomicBool,
     /// Keeper has taken everything that was due.
     pub queue_idle: AtomicBool,
+    /// Released messages that keeper does not know of yet.
+    pub unheard: AtomicUsize,
     /// Files that lie in Pickup and were not taken.
     pub pickup_waiting: AtomicBool,
     /// Sessions that are to make room for other destinations.
@@ -177,6 +179,7 @@ impl Shared {
             progress: Progress::default(),
             pickup_idle: AtomicBool::new(false),
             queue_idle: AtomicBool::new(false),
+            unheard: AtomicUsize::new(0),
             pickup_waiting: AtomicBool::new(false),
             turns: Turns::default(),
             trust: Trust::default(),
@@ -349,10 +352,19 @@ impl Shared {
         }
     }
 
+    /// Tells keeper of a message that has been released. What keeper says of Queue is out of date until it has heard of it.
+    pub fn tell_of_release(&self, message: Released) {
+        self.unheard.fetch_add(1, Ordering::SeqCst);
+        if self.to_keeper.try_send(ToKeeper::Released(message)).is_err() {
+            self.unheard.fetch_sub(1, Ordering::SeqCst); // the next listing shows it
+        }
+    }
+
     /// Whether a drain has nothing left to do.
     pub fn drained(&self) -> bool {
-        let nothing_to_come =
-            self.pickup_idle.load(Ordering::SeqCst) && self.queue_idle.load(Ordering::SeqCst);
+        let nothing_to_come = self.pickup_idle.load(Ordering::SeqCst)
+            && self.unheard.load(Ordering::SeqCst) == 0
+            && self.queue_idle.load(Ordering::SeqCst);
         // A disk that is no longer believed gives us nothing more to do.
         (nothing_to_come || self.trust.is_lost()) && self.in_hand.is_empty()
     }

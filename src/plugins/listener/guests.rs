@@ -2,6 +2,7 @@
 //!
 //! Reads and writes: `Status/listener/` through [`Reception`]. Thread: any; `listen-status` shows them and looks what is asked.
 
+use super::client::Client;
 use crate::mailroot::NodeName;
 use crate::mailroot::reception::Reception;
 use crate::stop::Stop;
@@ -44,18 +45,25 @@ pub(super) struct Facts {
 
 /// Of that, what changes.
 #[derive(Clone, Default)]
-pub(super) struct Now {
-    pub helo: String,
-    pub user: String,
-    pub tls: String,
-    pub state: &'static str,
-    pub messages: usize,
+struct Now {
+    helo: String,
+    user: String,
+    tls: String,
+    state: &'static str,
+    messages: usize,
 }
 
 impl Facts {
-    /// Notes how far it is.
-    pub fn note(&self, now: Now) {
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    /// Notes how far it is; called twice for each command, so no room is asked for again.
+    pub fn note(&self, client: &Client, state: &'static str, messages: usize) {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        (now.state, now.messages) = (state, messages);
+        now.helo.clone_from(&client.name);
+        let Now { user, tls, .. } = &mut *now;
+        for (known, is) in [(user, &client.user), (tls, &client.tls)] {
+            known.clear();
+            known.push_str(is.as_deref().unwrap_or_default());
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::House;
 use super::auth;
 use super::client::Client;
 use super::command::{self, Command, Mail, Rcpt};
-use super::guests::{Facts, Now};
+use super::guests::Facts;
 use super::letter::{Letter, there_is_room};
 use super::reply::Reply;
 use super::rules::Rules;
@@ -204,13 +204,7 @@ impl<'h> Session<'h> {
     }
 
     fn show(&self, state: &'static str) {
-        self.facts.note(Now {
-            helo: self.client.name.clone(),
-            user: self.client.user.clone().unwrap_or_default(),
-            tls: self.client.tls.clone().unwrap_or_default(),
-            state,
-            messages: self.messages,
-        });
+        self.facts.note(&self.client, state, self.messages);
     }
 
     fn say(&mut self, reply: &Reply) {
