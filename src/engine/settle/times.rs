@@ -37,12 +37,10 @@ pub(super) fn apply_schedule(settings: &Settings, job: &Job) {
             continue;
         }
         state.version += 1;
-        if means == Means::Hold {
-            entry.next = now.saturating_add(hold::wait(&times.retry));
-        }
+        let look_again = hold::wait(&times.retry);
         if let Some(hold) = settings.routes.hold_of(&entry.recipient.address) {
             let last = entry.last.as_ref().map(|given| &given.outcome);
-            match hold::next(&hold, last, arrived, now, hold::wait(&times.retry)) {
+            match hold::next(&hold, last, arrived, now, look_again) {
                 hold::Next::At(at) => entry.next = at,
                 hold::Next::Expired(outcome) => {
                     state.record.note(index, outcome, now, local, false);
@@ -51,6 +49,7 @@ pub(super) fn apply_schedule(settings: &Settings, job: &Job) {
             }
             continue;
         } else if means == Means::Hold {
+            entry.next = now.saturating_add(look_again); // it was on hold until just now
             continue;
         }
         match schedule::next(times, id, entry.tries, arrived, now) {
