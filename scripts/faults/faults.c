@@ -33,7 +33,8 @@
  *   FAULTS_READY=FILE   made when the library is in force, so that a script can tell a typing error from a pass
  *
  * Calls: rename unlink link mkdir open (for writing) write truncate fsync connect send recv are points. Only rules
- * see: lookup (open for reading) read readdir stat flock socket lease.
+ * see: lookup (open for reading) read readdir stat flock socket lease. A rule may say which fsync: syncfile (its bytes
+ * written out by sync_file_range included) or syncfolder.
  *
  * A trace line: number TAB call TAB handle TAB path TAB path2 TAB offset TAB flags TAB result TAB thread TAB time (of
  * the monotonic clock, in microseconds) TAB hex data. A handle is a number that an open file keeps, whatever its name becomes.  For `open` flags holds c (created) and t
@@ -297,17 +298,18 @@ static void note_hit(const char *call, const char *path, int error) {
     raw(SYS_write, hits_fd, (long)line, n);
 }
 
-/* What this call is to do: 0 for nothing, an errno, SHORT for half, LIE. */
-static int verdict(const char *call, const char *path) {
+/* What this call is to do: 0 for nothing, an errno, SHORT for half, LIE. `closer`: another name by which rules may call it. */
+static int verdict_of(const char *call, const char *closer, const char *path) {
     if (!in_force()) return 0;
     int error = 0;
-    char wanted[32];
+    char wanted[32], also[32];
     snprintf(wanted, sizeof wanted, ",%s,", call);
+    snprintf(also, sizeof also, ",%s,", closer);
     pthread_mutex_lock(&reading);
     long now = atomic_load(&generation);
     for (int i = 0; i < rule_count && !error; i++) {
         struct rule *rule = &rules[i];
-        if (strcmp(rule->calls, ",*,") && !strstr(rule->calls, wanted)) continue;
+        if (strcmp(rule->calls, ",*,") && !strstr(rule->calls, wanted) && !strstr(rule->calls, also)) continue;
         if (rule->path[0] && !(path && strstr(path, rule->path))) continue;
         long seen = atomic_fetch_add(&rule->seen, 1) + 1;
         if (seen >= rule->from && seen - rule->from < rule->count && (seen - rule->from) % rule->every == 0)
@@ -321,6 +323,8 @@ static int verdict(const char *call, const char *path) {
     if (error == KILL) doomed = 1, kill_phase = 'a';
     return error == HANG || error == SLOW || error == SEE || error == KILL ? 0 : error;
 }
+
+static int verdict(const char *call, const char *path) { return verdict_of(call, call, path); }
 
 struct point {
     long number;
@@ -656,15 +660,28 @@ static int sync_any(int fd, long number, const char *flags) {
     const char *path = path_of(fd);
     if (!path) return raw(number, fd, 0, 0);
     struct point point = enter("fsync", "ba", path, NULL);
-    int error = verdict("fsync", path);
-    int result = error > 0 ? (errno = error, -1) : error == LIE ? 0 : (int)raw(number, fd, 0, 0);
     struct stat facts;
     int folder = !raw(SYS_fstat, fd, (long)&facts, 0) && S_ISDIR(facts.st_mode);
+    int error = verdict_of("fsync", folder ? "syncfolder" : "syncfile", path);
+    int result = error > 0 ? (errno = error, -1) : error == LIE ? 0 : (int)raw(number, fd, 0, 0);
     leave(&point, result, fd_handle[fd], 0, folder ? "d" : flags, NULL, 0);
     return result;
 }
 int fsync(int fd) { return sync_any(fd, SYS_fsync, ""); }
 int fdatasync(int fd) { return sync_any(fd, SYS_fdatasync, ""); }
+
+/* Bytes written out, and nothing else: what "w" says. Only of whole files. */
+int sync_file_range(int fd, off64_t at, off64_t size, unsigned flags) {
+    const char *path = path_of(fd);
+    if (!path) return (int)syscall(SYS_sync_file_range, fd, at, size, flags);
+    struct point point = enter("fsync", "ba", path, NULL);
+    int error = at || size ? EINVAL : verdict_of("fsync", "syncfile", path);
+    int result = error > 0 ? (errno = error, -1)
+               : error == LIE ? 0
+                              : (int)syscall(SYS_sync_file_range, fd, at, size, flags);
+    leave(&point, result, fd_handle[fd], 0, "w", NULL, 0);
+    return result;
+}
 
 int close(int fd) {
     if (fd >= 0 && fd < MOST_FDS) atomic_store(&fd_path[fd], NULL);

@@ -4,6 +4,7 @@ An end is one of: smtp, drop, dsn, success, badmail. `ends` gives for each recip
 must come true. A step is one process under trace, or what the mail host or time does meanwhile.
 """
 
+import functools
 from dataclasses import dataclass, field
 
 from .letters import body, letter
@@ -48,7 +49,7 @@ class Batch:
     chunking: bool = False  # the host offers it: whole messages follow each other
     crashes: tuple = ()  # right after these calls, in any form: rules of scripts/faults
 
-    @property
+    @functools.cached_property
     def bodies(self):
         return {one.name: one.body for one in self.letters}
 
@@ -164,8 +165,8 @@ def small_batches():
     ]  # fmt: skip
 
 
-def real_batch():
-    """For the images: enough of all that something is always on its way."""
+def real_batch(more):
+    """For real file systems: enough of all that something is always on its way, and so many more letters for Drop."""
     letters = []
     for n in range(8):
         letters += [
@@ -176,4 +177,5 @@ def real_batch():
             Letter(f"rm{n}", {"": [{"badmail"}]}, raw=b"X-Letter: rm%d\nthis is no header\n\n" % n + body(f"rm{n}")),
             mixed(f"rx{n}"),
         ]
+    letters += [Letter(f"ra{n}", drop(A), lines=(3, 300, 3, 9000)[n % 4]) for n in range(more)]
     return Batch("real", letters, settings=SOON)

@@ -6,6 +6,9 @@ The model, which relies on less than ext4, XFS or any journal gives:
   its name; fsync of a folder makes the names in it durable, and not the bytes behind them, nor the folder's own name.
 * Of the writes to a file since its last sync any subset may be on the disk, and the length may be there without the
   bytes (zeros), or a part of a write.
+* Bytes that were written out (sync_file_range, flag w) count as durable with the first name made durable after them: so it
+  is where a volume commits in order (ext4 and XFS with the journal inside; on_disks.py tries that on the real ones). A file
+  whose name is not durable yet shows to nobody, so here they are durable at once.
 * Of the changes of names since the last sync any subset may be on the disk, in any order, but for two things: what
   happened to one and the same name happened in order, and a rename is atomic, also between two folders: the file has
   the old name or the new one, never both and never none.

@@ -35,6 +35,10 @@ def check():
     # put: after all four steps there is nothing to choose, and before them the old one or the new one.
     assert after({"0/e": b"x"}, *new, sync, move, holder) == {tree(**{"0_e": b"ab"})}
     assert after({"0/e": b"x"}, *new, sync, move) == {tree(**{"0_e": b"x"}), tree(**{"0_e": b"x", "0_t": b"ab"}), tree(**{"0_e": b"ab"})}
+    # Bytes that are written out before the name: the name never comes without them.
+    out = op("fsync", "0/t", flags="w", handle=1)
+    assert after({}, *new, out, move, holder) == {tree(**{"0_e": b"ab"})}
+    assert after({"0/e": b"x"}, *new, out, move) == {tree(**{"0_e": b"x"}), tree(**{"0_e": b"x", "0_t": b"ab"}), tree(**{"0_e": b"ab"})}
     # A rename between two folders: one name, never both and never none; durable with the target folder.
     claim = op("rename", "0/P/x", "0/Q/x")
     here, there = tree(**{"0_P_x": b"x"}), tree(**{"0_Q_x": b"x"})

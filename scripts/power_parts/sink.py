@@ -9,6 +9,7 @@ What it says to a recipient is decided by how the address begins:
 
 import socket
 import threading
+import time
 from collections import Counter
 
 from . import letters
@@ -27,6 +28,7 @@ class Sink:
         self.strict = self.stalls = strict
         self.asked = Counter()
         self.copies = []  # (letter, kind, addresses it went to, addresses it is about, whole)
+        self.kept = []  # (when, the same): a moment before it was answered
         self.stalled.clear()
 
     def close(self):
@@ -106,7 +108,9 @@ class Sink:
         name, kind = letters.read(content)
         about = letters.told(content) if kind != "mail" else []
         whole = letters.is_whole(content, self.bodies)
-        self.copies.append((name, kind, tuple(to), tuple(about), whole))
+        copy = (name, kind, tuple(to), tuple(about), whole)
+        self.kept.append((time.monotonic(), copy))
+        self.copies.append(copy)
         return f"250 2.0.0 kept letter={name} kind={kind} to={','.join(to)} about={','.join(about)} whole={int(whole)}"
 
 

@@ -10,11 +10,11 @@ PROBE = "/.MAILROOT-PROBE-"  # files of the proof of the storage at each start; 
 
 # kind → (where it stands, why it is there)
 SYNCS = {
-    "ENV file": ("spool::write_synced ← record", "an ENV is whole before it has its name"),
-    "report file": ("spool::write_synced ← put_report", "a DSN is whole before it has its name"),
-    "copied file": ("spool::write_synced ← bring_in", "a copy from another volume is whole before it has its name"),
-    "Drop file": ("spool::write_synced ← deposit", "a Drop file is whole before it has its name"),
-    "Badmail file": ("spool::write_synced ← put_three", "a Badmail file is whole before it has its name"),
+    "ENV file": ("spool::write_out ← record", "an ENV is whole before it has its name"),
+    "report file": ("spool::write_out ← put_report", "a DSN is whole before it has its name"),
+    "copied file": ("spool::write_out ← bring_in", "a copy from another volume is whole before it has its name"),
+    "Drop file": ("spool::write_out ← deposit", "a Drop file is whole before it has its name"),
+    "Badmail file": ("spool::write_out ← put_three", "a Badmail file is whole before it has its name"),
     "Queue after ENV": ("spool::put ← record", "what is recorded stays recorded, and the claim with it"),
     "Queue after report": ("spool::put ← put_report", "the DSN is there before its message goes"),
     "Queue after copy": ("spool::put ← bring_in", "the copy has its name before the former goes"),

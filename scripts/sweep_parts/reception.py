@@ -42,12 +42,13 @@ AGAIN = 4  # the threads take turns as they like: a run may have ended before
 
 @dataclass
 class Message:
-    """`ended`: all of it has been sent. `ident`: what the 250 said."""
+    """`ended`: all of it has been sent. `ident`: what the 250 said; `heard`: when (monotonic clock)."""
 
     key: str
     content: bytes
     ended: bool = False
     ident: str = ""
+    heard: float = 0.0
 
 
 class Talk:
@@ -100,6 +101,7 @@ class Talk:
 
     def hear(self, message):
         reply = self.reply()
+        message.heard = time.monotonic()
         if reply.startswith(b"250 2.6.0 <"):
             message.ident = reply[11:].partition(b"@")[0].decode()
         elif reply:
@@ -164,10 +166,10 @@ def send(port):
     return messages
 
 
-def crowd(port, sessions=8, each=3):
-    """Many at the same time, as they like; what became of it."""
+def crowd(port, sessions=8, each=3, lines=lambda _, n: 10 * n):
+    """Many at the same time, as they like; what became of it. `lines`: of the nth message of a session."""
     def one(number):
-        talk, messages = Talk(port), [letter(f"crowd-{number}-{n}", 10 * n) for n in range(each)]
+        talk, messages = Talk(port), [letter(f"crowd-{number}-{n}", lines(number, n)) for n in range(each)]
         for message in messages:
             talk.begin()
             talk.say(b"DATA")
