@@ -2,7 +2,7 @@
 //! `x-receiver` each, `Return-Path`, `Received`, then the message; so it is a valid Pickup file again.
 
 use crate::mail::{Envelope, leading};
-use crate::mailroot::{Result as DiskResult, Shelf, Spool, weigh};
+use crate::mailroot::{Result as DiskResult, Shelf, Spool, Staged, weigh};
 use crate::pickup::Layout;
 use crate::smtp::content::Content;
 use std::io::{BufWriter, Write};
@@ -11,21 +11,20 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// Arrow 4: deposits the local recipients' copy. Durable when it returns. The name is derived from the ULID and the
-/// recipients, so that a repeat replaces itself and another set never does.
-pub fn deposit(
-    spool: &Spool,
+/// Arrow 4, begun: stages the local recipients' copy. It is there once it is published and Drop is synced.
+pub fn stage<'a>(
+    spool: &'a Spool,
     name: &str,
     envelope: &Envelope,
     layout: &Layout,
     content: &Content<'_>,
-) -> DiskResult<()> {
+) -> DiskResult<Staged<'a>> {
     // Without this line a reader's judgement of leading periods could differ from ours.
     let mut top = leading::write(envelope, layout.dots.present.then_some("literal"));
     if layout.complete_said {
         top.extend_from_slice(leading::COMPLETE);
     }
-    spool.put(Shelf::Drop, name, &mut |file| {
+    spool.stage(Shelf::Drop, name, &mut |file| {
         let mut out = BufWriter::with_capacity(64 * 1024, file);
         out.write_all(&top)?;
         content.write_plain(&mut out)?;

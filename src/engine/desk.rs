@@ -1,20 +1,17 @@
-//! What ends without a connection: Drop, and recipients that are refused or deferred by a rule.
+//! What ends without a connection: Drop ([`deposit`]), and recipients that are refused or deferred by a rule.
 //!
 //! Threads: desk-n, started as they are needed (dispatch); several, because each deposit waits for the disk.
 
 use super::job::{Job, Means, Part, Settled};
 use super::shared::{Shared, lock};
-use super::undelivered::digest;
-use super::{settle, tell};
+use super::{deposit, settle, tell};
 use crate::clock::{self, Millis};
-use crate::mail::{EnhancedStatus, Envelope, Outcome, Verdict};
+use crate::log;
+use crate::mail::{Outcome, Verdict};
 use crate::queue::env;
-use crate::smtp::content::{Abilities, Content};
 use crossbeam_channel::{Receiver, select};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 use tracing::error;
 
 /// One thing to do.
@@ -33,15 +30,24 @@ pub enum Errand {
     Conclude(Arc<Job>),
 }
 
-/// Serves errands until the end.
+/// Serves errands until the end. What else waits for Drop is put there together with the first.
 pub fn run(shared: &Shared, errands: &Receiver<Errand>) {
     loop {
-        select! {
+        let mut next = select! {
             recv(errands) -> errand => match errand {
-                Ok(errand) => unharmed(|| serve(shared, errand)),
+                Ok(errand) => Some(errand),
                 Err(_) => return,
             },
             recv(shared.stop.signal()) -> _ => return,
+        };
+        let (mut parts, most) = (Vec::new(), deposit::hands(shared).together);
+        while let Some(Errand::Deposit(part)) = next {
+            parts.push(part);
+            next = (parts.len() < most).then(|| errands.try_recv().ok()).flatten();
+        }
+        unharmed(|| log::together(|| deposit::all(shared, parts)));
+        if let Some(errand) = next {
+            unharmed(|| serve(shared, errand));
         }
     }
 }
@@ -73,15 +79,12 @@ fn serve(shared: &Shared, errand: Errand) {
         Errand::PutOff(part) => settle::put_off(shared, &part),
         Errand::Refuse(part, outcome) => finish(shared, &part, &outcome, Means::Host),
         Errand::Hold(part, outcome) => finish(shared, &part, &outcome, Means::Hold),
-        Errand::Deposit(part) => {
-            let outcome = guarded(&part.job, || deposit(shared, &part));
-            finish(shared, &part, &outcome, Means::Drop);
-        }
+        Errand::Deposit(part) => deposit::all(shared, vec![part]),
     }
 }
 
 /// All recipients of the part end alike.
-fn finish(shared: &Shared, part: &Part, outcome: &Outcome, means: Means) {
+pub fn finish(shared: &Shared, part: &Part, outcome: &Outcome, means: Means) {
     let job = &part.job;
     let all = part.recipients.iter().map(|&index| (index, outcome.clone()));
     let mut settled = Settled {
@@ -102,14 +105,6 @@ fn finish(shared: &Shared, part: &Part, outcome: &Outcome, means: Means) {
     settle::part(shared, job, settled);
 }
 
-/// A panic of ours becomes a deferral of this message, and is counted: the second sends it to Badmail.
-pub fn guarded(job: &Job, work: impl FnOnce() -> Outcome) -> Outcome {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let words = crashed(job, &said(&*panic));
-        Outcome::deferred(EnhancedStatus::new(4, 3, 0), words)
-    })
-}
-
 /// Notes that handling this message made us fail; returns what to say of it.
 pub fn crashed(job: &Job, why: &str) -> String {
     error!(id = %job.id, why, "an internal error; please report it with the message file");
@@ -124,76 +119,4 @@ pub fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let words = panic.downcast_ref::<String>().cloned();
     let words = words.or_else(|| panic.downcast_ref::<&str>().map(|&words| words.to_owned()));
     words.unwrap_or_else(|| "no words".to_owned())
-}
-
-fn deposit(shared: &Shared, part: &Part) -> Outcome {
-    let began = Instant::now();
-    let settings = shared.settings();
-    let config = &settings.config;
-    let job = &part.job;
-    if let Err(outcome) = settle::may_send(shared, part).and_then(|()| settle::may_deposit(shared, part)) {
-        return outcome;
-    }
-    let envelope = {
-        let record = &lock(&job.state).record;
-        let recipients = part
-            .recipients
-            .iter()
-            .filter_map(|&i| record.recipients.get(i))
-            .map(|r| r.recipient.clone());
-        Envelope {
-            sender: record.sender.clone(),
-            ret: record.ret,
-            envid: record.envid.clone(),
-            body: record.body,
-            recipients: recipients.collect(),
-        }
-    };
-    let size = job.submission.layout.wire_size;
-    if !shared.drop_usage.admit(
-        shared.spool.folder(crate::mailroot::Shelf::Drop),
-        config.drop.quota,
-        size,
-    ) {
-        let words = format!("Drop is full: drop.quota is {} bytes", config.drop.quota);
-        shared.drop_usage.note(began, Some(&words));
-        return Outcome::deferred(EnhancedStatus::new(4, 2, 2), words);
-    }
-    let addresses = envelope.recipients.iter().map(|r| r.address.as_str());
-    let name = format!("{}-{:08X}.EML", job.id.ulid, digest(addresses) >> 96);
-    let stamps = job.stamps.clone().with_return_path(envelope.sender.as_ref());
-    let can = Abilities {
-        eight_bit: true,
-        utf8_headers: true,
-        max_line: usize::MAX,
-    };
-    let layout = &job.submission.layout;
-    let result = Content::plan(&job.source, layout, &stamps, can)
-        .map_err(local_disk)
-        .and_then(|content| {
-            crate::drop::deposit(&shared.spool, &name, &envelope, layout, &content).map_err(|error| {
-                shared.distrust(&error);
-                let words = error.to_string();
-                shared.drop_usage.note(began, Some(&words));
-                Outcome::deferred(EnhancedStatus::new(4, 3, 0), words)
-            })
-        });
-    match result {
-        Ok(()) => {
-            shared.drop_usage.note(began, None);
-            Outcome::ours(
-                Verdict::Delivered,
-                EnhancedStatus::new(2, 0, 0),
-                format!("in Drop as {name}"),
-            )
-        }
-        Err(outcome) => outcome,
-    }
-}
-
-fn local_disk(error: io::Error) -> Outcome {
-    Outcome::deferred(
-        EnhancedStatus::new(4, 3, 0),
-        format!("the message cannot be read: {error}"),
-    )
 }

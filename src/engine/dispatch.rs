@@ -12,7 +12,7 @@ use super::plan::{Way, plan};
 use super::quota::Quota;
 use super::shared::{Settings, Shared};
 use super::told::Told;
-use super::{MAX_IN_HAND, course, desk, session, settle};
+use super::{MAX_IN_HAND, course, deposit, desk, session, settle};
 use crate::clock::Millis;
 use crate::mail::Outcome;
 use crate::route::Destination;
@@ -29,9 +29,6 @@ pub const LINE: usize = 512;
 const BULK_PARTS: usize = 8;
 /// A further session is opened for each so many parts in line.
 const PARTS_PER_SESSION: usize = 16;
-/// Threads that serve Drop and what ends without a connection: many, for all who wait for a sync at the same time wait
-/// for one.
-const DESKS: usize = 64;
 /// How often overflows are looked at.
 const TICK: Duration = Duration::from_millis(20);
 /// How often it is looked whether a slow destination crowds out the others.
@@ -334,7 +331,8 @@ impl Dispatch<'_> {
 
     /// More desks as errands wait.
     fn man_desks(&mut self) {
-        if self.desks >= DESKS || self.errands.len() < self.desks.div_ceil(4) {
+        let is_line_short = self.errands.len() < self.desks.div_ceil(4);
+        if is_line_short || self.desks >= deposit::hands(self.shared).desks {
             return;
         }
         let (shared, line) = (Arc::clone(self.shared), self.errand_line.clone());

@@ -40,6 +40,7 @@ pub mod aside;
 mod attempt;
 pub mod burial;
 pub mod course;
+mod deposit;
 pub mod desk;
 pub mod dispatch;
 pub mod due;

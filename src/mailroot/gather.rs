@@ -10,7 +10,8 @@ use super::error::{DiskError, Result};
 use super::spool::Shelf;
 use std::io;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
 
 /// The syncs of each folder that files are put into.
 #[derive(Debug, Default)]
@@ -33,19 +34,28 @@ impl Gatherings {
 
 /// The syncs of one folder.
 #[derive(Debug, Default)]
-pub struct Gathering {
-    state: Mutex<State>,
-    ended: Condvar,
-}
+pub struct Gathering(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     running: bool,
-    /// Syncs are numbered from 1.
-    last_begun: u64,
-    last_ended: u64,
-    /// The last one that failed, and what the system said.
-    last_failed: Option<(u64, Failure)>,
+    /// For whom the next one is.
+    next: Vec<Arc<Waiter>>,
+}
+
+/// One that waits; it alone is woken when there is something to tell.
+#[derive(Debug)]
+struct Waiter {
+    thread: Thread,
+    told: OnceLock<Told>,
+}
+
+#[derive(Debug)]
+enum Told {
+    /// To do the sync for itself and these.
+    Lead(Mutex<Vec<Arc<Waiter>>>),
+    /// How it ended.
+    Ended(std::result::Result<(), Failure>),
 }
 
 #[derive(Debug, Clone)]
@@ -59,53 +69,85 @@ struct Failure {
 impl Gathering {
     /// Returns when a sync of `folder` that began after this call has ended. `sync` does one.
     pub fn sync(&self, folder: &Path, sync: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let mut state = self.lock();
-        let wanted = state.last_begun + 1;
-        while state.running && state.last_ended < wanted {
-            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        if state.last_ended >= wanted {
-            return match &state.last_failed {
-                Some((number, failure)) if *number >= wanted => Err(failure.at(folder)),
-                _ => Ok(()),
-            };
-        }
-        state.running = true;
-        state.last_begun += 1;
-        let number = state.last_begun;
-        drop(state);
+        let others = match self.join() {
+            None => Vec::new(),
+            Some(waiter) => match waiter.wait() {
+                Told::Ended(result) => return result.clone().map_err(|failure| failure.at(folder)),
+                Told::Lead(others) => std::mem::take(&mut *lock(others)),
+            },
+        };
         // Whatever happens in it, the others are not left waiting.
         let mut running = Running {
             of: self,
-            number,
-            failure: Some(Failure::UNKNOWN),
+            others,
+            result: Err(Failure::UNKNOWN),
         };
         let result = sync(folder);
-        running.failure = result.as_ref().err().map(Failure::of);
+        running.result = result.as_ref().map(|&()| ()).map_err(Failure::of);
         result
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// `None`: none runs, and this thread does it.
+    fn join(&self) -> Option<Arc<Waiter>> {
+        let mut state = lock(&self.0);
+        if !state.running {
+            state.running = true;
+            return None;
+        }
+        let waiter = Arc::new(Waiter {
+            thread: std::thread::current(),
+            told: OnceLock::new(),
+        });
+        state.next.push(Arc::clone(&waiter));
+        Some(waiter)
+    }
+
+    /// Lets the next one begin: the first who waits does it for all who wait.
+    fn pass_on(&self) {
+        let mut state = lock(&self.0);
+        let mut next = std::mem::take(&mut state.next);
+        state.running = !next.is_empty();
+        drop(state);
+        if let Some(leader) = next.pop() {
+            leader.tell(Told::Lead(Mutex::new(next)));
+        }
+    }
+}
+
+impl Waiter {
+    fn wait(&self) -> &Told {
+        loop {
+            if let Some(told) = self.told.get() {
+                return told;
+            }
+            std::thread::park();
+        }
+    }
+
+    fn tell(&self, told: Told) {
+        if self.told.set(told).is_ok() {
+            self.thread.unpark();
+        }
     }
 }
 
 struct Running<'a> {
     of: &'a Gathering,
-    number: u64,
-    failure: Option<Failure>,
+    others: Vec<Arc<Waiter>>,
+    result: std::result::Result<(), Failure>,
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        let mut state = self.of.lock();
-        state.running = false;
-        state.last_ended = self.number;
-        if let Some(failure) = self.failure.take() {
-            state.last_failed = Some((self.number, failure));
+        self.of.pass_on();
+        for other in &self.others {
+            other.tell(Told::Ended(self.result.clone()));
         }
-        self.of.ended.notify_all();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Failure {
@@ -138,7 +180,6 @@ impl Failure {
 mod tests {
     use super::*;
     use crossbeam_channel::{bounded, unbounded};
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 

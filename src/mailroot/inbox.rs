@@ -10,6 +10,7 @@ use super::hanging::asking;
 use super::probe::kind::number;
 use super::spool::sync_folder;
 use super::volume::Volume;
+use super::written::Commits;
 use crate::mail::MessageId;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use std::fs::{File, OpenOptions};
@@ -70,13 +71,14 @@ impl Inbox {
                 (file.map_err(failed)?, Some(path))
             }
         };
-        let incoming = Incoming {
+        let mut incoming = Incoming {
             inbox: self,
             file,
             named,
+            commits: Commits::Unknown,
         };
         let device = incoming.file.metadata().map(|meta| meta.dev());
-        device
+        incoming.commits = device
             .and_then(|device| self.volume.expects(device))
             .map_err(DiskError::when("write in", &self.pickup))?;
         Ok(incoming)
@@ -138,6 +140,7 @@ pub struct Incoming<'a> {
     inbox: &'a Inbox,
     file: File,
     named: Option<PathBuf>,
+    commits: Commits,
 }
 
 impl Incoming<'_> {
@@ -146,7 +149,9 @@ impl Incoming<'_> {
         let pickup = &self.inbox.pickup;
         let path = pickup.join(format!("{id}.EML"));
         let _asking = asking("publish", &path);
-        self.file.sync_data().map_err(DiskError::when("sync", &path))?;
+        self.commits
+            .write_out(&self.file)
+            .map_err(DiskError::when("sync", &path))?;
         // From here on it is open for reading only: the engine takes nothing that somebody may still write.
         let named = self.named.clone();
         let itself = format!("/proc/self/fd/{}", self.file.as_raw_fd());

@@ -28,6 +28,7 @@ pub mod node;
 mod notes;
 pub mod probe;
 pub mod prune;
+mod put;
 pub mod reception;
 pub mod release;
 pub mod spool;
@@ -35,8 +36,10 @@ pub mod tree;
 pub mod volume;
 pub mod watch;
 pub mod weigh;
+mod written;
 
 pub use error::{DiskError, Result};
 pub use folder::OpenFolder;
 pub use names::{NodeName, QueueName, shown};
+pub use put::Staged;
 pub use spool::{Shelf, Spool};

@@ -18,7 +18,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{PoisonError, RwLock};
 use tracing::warn;
 
@@ -27,9 +27,9 @@ use tracing::warn;
 pub struct Spool {
     folders: Folders,
     volumes: Volumes,
-    gatherings: Gatherings,
+    pub(super) gatherings: Gatherings,
     node: RwLock<NodeName>,
-    next_tmp: AtomicU64,
+    pub(super) next_tmp: AtomicU64,
 }
 
 /// The volumes that mail is moved to and taken from.
@@ -280,59 +280,6 @@ impl Spool {
         })
     }
 
-    /// *put*: write TMP, sync it, rename, sync the folder. Replaces a former file of that name.
-    pub fn put(
-        &self,
-        shelf: Shelf,
-        name: &str,
-        write: &mut dyn FnMut(&mut File) -> io::Result<()>,
-    ) -> Result<()> {
-        let folder = self.folder(shelf);
-        let tmp = folder.join(self.next_tmp(shelf));
-        let result = self.write_synced(shelf, &tmp, write).and_then(|()| {
-            self.rename(&tmp, &folder.join(name), false)?;
-            self.sync_shelf(shelf)
-        });
-        if result.is_err() {
-            let _ = std::fs::remove_file(&tmp); // worthless; the scan removes it when this fails
-        }
-        result
-    }
-
-    /// A name that was never used before, for what is being written.
-    pub(super) fn next_tmp(&self, shelf: Shelf) -> String {
-        let number = self.next_tmp.fetch_add(1, Ordering::Relaxed);
-        // A leading period in the folders that applications read: their readers ignore it.
-        let hidden = if shelf == Shelf::Drop { "." } else { "" };
-        format!("{hidden}{}.{number}.TMP", self.node())
-    }
-
-    fn write_synced(
-        &self,
-        shelf: Shelf,
-        tmp: &Path,
-        write: &mut dyn FnMut(&mut File) -> io::Result<()>,
-    ) -> Result<()> {
-        let _asking = asking("write", tmp);
-        let mode = if shelf == Shelf::Drop { 0o664 } else { 0o640 };
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(tmp)
-            .map_err(DiskError::when("create", tmp))?;
-        let volume = match shelf {
-            Shelf::Queue => &self.volumes.queue,
-            Shelf::Drop => &self.volumes.drop,
-            Shelf::Badmail => &self.volumes.badmail,
-        };
-        file.metadata()
-            .and_then(|meta| volume.expects(meta.dev()))
-            .map_err(DiskError::when("write", tmp))?;
-        write(&mut file).map_err(DiskError::when("write", tmp))?;
-        file.sync_data().map_err(DiskError::when("sync", tmp))
-    }
-
     /// Appends to a transcript; not synced, never read back as truth.
     pub fn append(&self, name: &QueueName, text: &str) -> Result<()> {
         let path = self.in_queue(name);
@@ -357,11 +304,6 @@ impl Spool {
     /// Makes the names in Queue durable: claims, and records that another node may not have synced.
     pub fn sync_queue(&self) -> Result<()> {
         self.sync_shelf(Shelf::Queue)
-    }
-
-    /// Syncs a folder, together with others that want it.
-    fn sync_shelf(&self, shelf: Shelf) -> Result<()> {
-        self.gatherings.of(shelf).sync(self.folder(shelf), sync_folder)
     }
 
     /// Makes durable what went out of Pickup: else a power cut could bring it back beside what it became in Queue.
@@ -398,6 +340,15 @@ impl Spool {
     /// Path of the message file while it waits.
     pub fn waiting(&self, id: MessageId) -> PathBuf {
         self.folders.queue.join(format!("{id}.EML"))
+    }
+
+    /// The volume of a folder that files are put into.
+    pub(super) fn volume(&self, shelf: Shelf) -> &Volume {
+        match shelf {
+            Shelf::Queue => &self.volumes.queue,
+            Shelf::Drop => &self.volumes.drop,
+            Shelf::Badmail => &self.volumes.badmail,
+        }
     }
 
     /// Path of a folder that files are put into.

@@ -1,9 +1,10 @@
 //! Whether a folder still lies on the volume that it lay on: an unmounted volume leaves an empty folder of the same
-//! name behind, and what is put in there is hidden when the volume comes back.
+//! name behind, and what is put in there is hidden when the volume comes back. And how that volume makes things durable.
 //!
-//! Reads: device numbers. Writes: nothing. Thread: any. A number is remembered only by this process: remounting gives
+//! Reads: device numbers, what [`Commits`] reads. Writes: nothing. Thread: any. A number is remembered only by this process: remounting gives
 //! a volume another one, which is taken as it is.
 
+use super::written::Commits;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ struct Seen {
     device: u64,
     /// What lies beneath the place where it is mounted; `None` for the root volume.
     beneath: Option<u64>,
+    commits: Commits,
 }
 
 impl Volume {
@@ -32,24 +34,31 @@ impl Volume {
         }
     }
 
-    /// Whether a file on this device is where it should be.
-    pub fn expects(&self, device: u64) -> io::Result<()> {
+    /// Whether a file on this device is where it should be; in which order what is done to it becomes durable.
+    pub fn expects(&self, device: u64) -> io::Result<Commits> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match *seen {
-            Some(known) if known.device == device => Ok(()),
+            Some(known) if known.device == device => Ok(known.commits),
             Some(known) if known.beneath == Some(device) => {
                 Err(io::Error::other("its volume is not mounted there at present"))
             }
             _ => {
                 *seen = look(&self.folder);
-                Ok(())
+                let is_known = seen.filter(|seen| seen.device == device);
+                Ok(is_known.map_or(Commits::Unknown, |seen| seen.commits))
             }
         }
     }
 
+    /// In which order things become durable there; `None`: it has not been seen yet.
+    pub fn commits(&self) -> Option<Commits> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.map(|seen| seen.commits)
+    }
+
     /// Whether the folder is where it should be; an error when it cannot be looked at.
     pub fn is_in_place(&self) -> io::Result<()> {
-        self.expects(self.folder.metadata()?.dev())
+        self.expects(self.folder.metadata()?.dev()).map(drop)
     }
 }
 
@@ -60,7 +69,12 @@ fn look(folder: &Path) -> Option<Seen> {
         .ancestors()
         .filter_map(|above| Some(above.metadata().ok()?.dev()))
         .find(|&above| above != device);
-    Some(Seen { device, beneath })
+    let commits = Commits::of(&folder, device);
+    Some(Seen {
+        device,
+        beneath,
+        commits,
+    })
 }
 
 #[cfg(test)]
@@ -78,6 +92,7 @@ mod tests {
         *volume.seen.lock().unwrap() = Some(Seen {
             device: device + 1,
             beneath: Some(device),
+            commits: Commits::Unknown,
         });
         let error = volume.is_in_place().unwrap_err().to_string();
         assert_eq!(error, "its volume is not mounted there at present");
