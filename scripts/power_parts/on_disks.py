@@ -34,13 +34,14 @@ from .reception import KEY
 
 @dataclass(frozen=True)
 class Kind:
-    """A file system. `is_extra`: only tried when it is asked for by name (--disk)."""
+    """A file system. `is_extra`: only tried when it is asked for by name (--disk). `spared`: the lie that does no harm there."""
 
     name: str
     size: str
     make: tuple
     options: str = ""
     is_extra: bool = False
+    spared: str = ""
 
     @property
     def system(self):
@@ -52,6 +53,7 @@ class Kind:
         return self.name == self.system
 
 
+NO_BYTES, NO_NAMES, NO_FLUSH = "the bytes of new files", "the names in folders", "what the disk was told to flush"
 EXT4 = ("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-b")
 XFS = ("mkfs.xfs", "-q")
 KINDS = [
@@ -61,8 +63,8 @@ KINDS = [
     Kind("ext4 fast_commit", "48M", (*EXT4, "4096", "-O", "fast_commit")),
     Kind("ext4 no extents", "48M", (*EXT4, "1024", "-O", "^extents,^64bit"), "", True),
     Kind("ext4 data=writeback", "48M", (*EXT4, "4096"), "data=writeback", True),
-    Kind("ext4 data=journal", "96M", (*EXT4, "4096", "-J", "size=32"), "data=journal", True),
-    Kind("ext4 nodelalloc", "48M", (*EXT4, "4096"), "nodelalloc", True),
+    Kind("ext4 data=journal", "96M", (*EXT4, "4096", "-J", "size=32"), "data=journal", True, NO_BYTES),
+    Kind("ext4 nodelalloc", "48M", (*EXT4, "4096"), "nodelalloc", True, NO_BYTES),
     Kind("ext4 dioread_lock", "48M", (*EXT4, "4096"), "dioread_lock", True),
     Kind("ext4 inline_data", "48M", (*EXT4, "4096", "-I", "1024", "-O", "inline_data"), "", True),
     Kind("ext4 no checksums", "48M", (*EXT4, "4096", "-O", "^metadata_csum,^orphan_file"), "", True),
@@ -70,17 +72,15 @@ KINDS = [
     Kind("xfs no rmap", "300M", (*XFS, "-m", "rmapbt=0,reflink=0"), "", True),
     Kind("xfs rmap", "300M", (*XFS, "-m", "rmapbt=1"), "", True),
     Kind("xfs 1 KiB", "300M", (*XFS, "-b", "size=1024"), "", True),
-    Kind("xfs wsync", "300M", XFS, "wsync,logbsize=256k", True),
+    Kind("xfs wsync", "300M", XFS, "wsync,logbsize=256k", True, NO_NAMES),
 ]
 
 SESSIONS, EACH = 24, 4
 LINES = (1, 1, 180, 180, 12000, 400)  # of a message: 100 bytes, 5 KB, 300 KB, 10 KB
-NO_BYTES, NO_NAMES = "the bytes of new files", "the names in folders"
 CONTROLS = {
     "listener": {NO_BYTES: "syncfile@/Pickup=LIE", NO_NAMES: "syncfolder@/Pickup=LIE"},
     "engine": {NO_BYTES: "syncfile@.TMP=LIE", NO_NAMES: "syncfolder@=LIE"},
 }
-NO_FLUSH = "what the disk was told to flush"
 
 
 def why_not(kind):
@@ -306,14 +306,17 @@ RECORD = {
     "engine": record_engine,
     "engine, at once": functools.partial(record_engine, traced=False),
 }
+QUICK = ("listener", "engine")
 
 
-def plan(recording, count, seed, keeps_its_word=True):
+def plan(recording, count, seed, keeps_its_word=True, from_half=False):
     """The cuts: half of them right after something had been promised, a quarter right before a flush is answered (then most
-    is at stake), a quarter at any time."""
+    is at stake), a quarter at any time. `from_half`: only where much has been promised."""
     notes, lot = recording.notes, random.Random(f"{recording.kind.name} {recording.scene} {seed}")
-    first, last = notes.at_time(recording.begin), notes.at_time(recording.end)
-    said = [notes.at_time(when) for when in recording.said() if recording.begin < when <= recording.end]
+    promises = sorted(when for when in recording.said() if recording.begin < when <= recording.end)
+    begin = promises[len(promises) // 2] if from_half else recording.begin
+    first, last = notes.at_time(begin), notes.at_time(recording.end)
+    said = [notes.at_time(when) for when in promises if when >= begin]
     flushes = [answered for _, answered in notes.flushes if first <= answered <= last]
     choices = [range(first, last + 1), said, flushes, said]
     moments = [lot.choice(choices[n % 4] or choices[0]) for n in range(count)]
