@@ -23,7 +23,7 @@ pub struct Hands {
 
 /// Where writing does not mean waiting for a journal: few threads, which do not stand in each other's way.
 const IN_ORDER: Hands = Hands {
-    desks: 16,
+    desks: 32,
     together: 32,
 };
 /// Where each file has to be synced: only those that have a thread of their own are synced at the same time.

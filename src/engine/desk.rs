@@ -42,8 +42,10 @@ pub fn run(shared: &Shared, errands: &Receiver<Errand>) {
         };
         let (mut parts, most) = (Vec::new(), deposit::hands(shared).together);
         while let Some(Errand::Deposit(part)) = next {
+            // Of one that stays a record is put first, which is waited for: by as few as may be.
+            let is_last = settle::stays_after(&part) || parts.len() + 1 >= most;
             parts.push(part);
-            next = (parts.len() < most).then(|| errands.try_recv().ok()).flatten();
+            next = if is_last { None } else { errands.try_recv().ok() };
         }
         unharmed(|| log::together(|| deposit::all(shared, parts)));
         if let Some(errand) = next {

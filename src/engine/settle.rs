@@ -140,7 +140,7 @@ pub fn may_deposit(shared: &Shared, part: &Part) -> Result<(), Outcome> {
 }
 
 /// Whether the message needs a record when this part is delivered: others are open, or the sender is to hear of it.
-fn stays_after(part: &Part) -> bool {
+pub fn stays_after(part: &Part) -> bool {
     let recipients = &lock(&part.job.state).record.recipients;
     let open = recipients.iter().filter(|entry| entry.state == State::Open);
     let mut ours = part.recipients.iter().filter_map(|&at| recipients.get(at));

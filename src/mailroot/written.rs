@@ -5,7 +5,7 @@
 //! enough: the bytes are written out and waited for, which also puts what makes them part of the file (its blocks, its
 //! length) into the journal; the name goes into the journal after that, so no power cut can keep the name and lose what
 //! stands before it, and the sync of the folder makes both durable together. It holds for ext4 and XFS whose journal
-//! lies on the volume itself; everywhere else the file is synced.
+//! lies on the volume itself, on Linux since 5.2 (`scripts/power-cut` tries it); everywhere else the file is synced.
 //!
 //! What is written this way counts only together with the sync of the folder that follows: without it nothing is durable.
 //!
@@ -37,10 +37,13 @@ const OUT_OF_ORDER: [&str; 5] = [
     "rtdev",
 ];
 
+/// Linux, major and minor: before, what was being written out might have been passed over.
+const SINCE: (u32, u32) = (5, 2);
+
 impl Commits {
     /// Those of the volume that `folder` lies on; `device` is its number.
     pub fn of(folder: &Path, device: u64) -> Self {
-        if !cfg!(target_os = "linux") {
+        if !cfg!(target_os = "linux") || !is_since(rustix::system::uname().release().to_bytes(), SINCE) {
             return Self::Unknown;
         }
         Self::of_kind(&Kind::of(folder), has_its_journal_inside(device))
@@ -76,6 +79,16 @@ impl Commits {
             return sync_range(file, ALL);
         }
         file.sync_data()
+    }
+}
+
+/// Whether a system that calls itself `5.14.0-362.el9` is that or newer.
+fn is_since(release: &[u8], since: (u32, u32)) -> bool {
+    let text = String::from_utf8_lossy(release);
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= since,
+        _ => false,
     }
 }
 
@@ -148,6 +161,22 @@ mod tests {
                 Commits::Unknown,
                 "{name} {options}"
             );
+        }
+    }
+
+    #[test]
+    fn an_old_system_is_told_from_a_new_one() {
+        for (release, is_new) in [
+            ("6.18.44-fc", true),
+            ("5.2.0", true),
+            ("5.14.0-362.el9", true),
+            ("5.1.21", false),
+            ("4.18.0-553.el8_10", false),
+            ("10.0", true),
+            ("", false),
+            ("next", false),
+        ] {
+            assert_eq!(is_since(release.as_bytes(), SINCE), is_new, "{release}");
         }
     }
 

@@ -267,6 +267,14 @@ fn power(kinds: &[(Kind, Vec<&'static str>)], syncs: Means, findings: &mut Findi
                 &format!("{who}: NO: this {name} is mounted without barriers: what was synced may be lost"),
                 "mount it with barriers",
             ),
+            Sort::Disk if kind.has("data=writeback") => findings.warn(
+                TOPIC,
+                &format!(
+                    "{who}: {name} is mounted with data=writeback: a message that was removed just before may come back \
+                     with bytes of another one in it"
+                ),
+                "mount it with data=ordered, the default",
+            ),
             Sort::Disk => findings.ok(
                 TOPIC,
                 &format!("{who}: yes, as far as the disk keeps what it says it has synced ({name})"),
@@ -284,6 +292,38 @@ fn power(kinds: &[(Kind, Vec<&'static str>)], syncs: Means, findings: &mut Findi
             Sort::Program | Sort::Unknown => {
                 findings.note(TOPIC, &format!("{who}: not known of {name}"));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::page::Page;
+
+    #[test]
+    fn how_it_is_mounted_tells_what_a_power_cut_does() {
+        for (name, option, told) in [
+            ("ext4", "rw", "ok"),
+            ("ext4", "data=writeback", "bytes of another one"),
+            ("ext4", "nobarrier", "without barriers"),
+            ("ext2", "rw", "keeps no journal"),
+            ("tmpfs", "rw", "is memory"),
+        ] {
+            let kind = Kind {
+                name: name.to_owned(),
+                source: "/dev/sda1".to_owned(),
+                options: vec![option.to_owned()],
+            };
+            let mut out = Vec::new();
+            let mut page = Page::new(&mut out);
+            power(
+                &[(kind, vec!["Queue"])],
+                Means::Holds,
+                &mut Findings::new(&mut page),
+            );
+            let out = String::from_utf8(out).unwrap();
+            assert!(out.contains(told), "{name} {option}: {out}");
         }
     }
 }
