@@ -12,6 +12,7 @@ use crate::mailroot::leftovers::is_probe;
 use crate::mailroot::{DiskError, NodeName, OpenFolder, QueueName};
 use std::collections::{HashMap, HashSet};
 use std::fs::DirEntry;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -94,6 +95,9 @@ pub struct Seen {
     pub file_time: Nanos,
     /// Which life.
     pub life: u32,
+    /// The last bits of the number of its file: what was made together has numbers, and mostly a place on the disk, close
+    /// to each other.
+    pub inode: u32,
 }
 
 /// What lies in Queue.
@@ -169,11 +173,14 @@ impl Listing {
     /// else is noted. The times of many are asked for by many threads, those of the rayon pool that this is called in,
     /// while the listing goes on.
     pub fn of(queue: &OpenFolder, is_known: impl Fn(Ulid) -> bool + Send + Sync) -> Result<Self, DiskError> {
-        let looks = Mutex::new(Vec::new());
-        let look_at_some = |some: Vec<MessageId>| {
+        let looks = Mutex::new((Vec::new(), Duration::ZERO));
+        let look_at_some = |some: Vec<(MessageId, u32)>| {
             let since = Effort::begin();
-            let seen: Vec<Seen> = some.iter().filter_map(|id| look_at(queue, *id)).collect();
-            lock(&looks).push((seen, since.end().work));
+            let look = |(id, inode): &(MessageId, u32)| look_at(queue, *id, *inode);
+            let seen: Vec<Seen> = some.iter().filter_map(look).collect();
+            let (all, work) = &mut *lock(&looks);
+            all.extend(seen);
+            *work += since.end().work;
         };
         let mut listing = rayon::scope(|scope| {
             let since = Effort::begin();
@@ -183,7 +190,7 @@ impl Listing {
             for entry in hanging::read_dir(queue.path()).map_err(cannot())? {
                 let entry = entry.map_err(cannot())?;
                 if let Some(id) = listing.note(&entry, &is_known) {
-                    waiting.push(id);
+                    waiting.push((id, (entry.ino() & u64::from(u32::MAX)) as u32));
                 }
                 if waiting.len() == AT_ONCE {
                     let some = std::mem::take(&mut waiting);
@@ -194,10 +201,9 @@ impl Listing {
             look_at_some(waiting);
             Ok(listing)
         })?;
-        for (seen, work) in looks.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            listing.waiting.extend(seen);
-            listing.work += work;
-        }
+        let (waiting, work) = looks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        listing.waiting = waiting;
+        listing.work += work;
         Ok(listing)
     }
 
@@ -241,12 +247,13 @@ impl Listing {
     }
 }
 
-fn look_at(queue: &OpenFolder, id: MessageId) -> Option<Seen> {
+fn look_at(queue: &OpenFolder, id: MessageId, inode: u32) -> Option<Seen> {
     let time = queue.mtime_nanos(&format!("{id}.EML")).ok()?;
     Some(Seen {
         ulid: id.ulid,
         file_time: nanos(time),
         life: id.life,
+        inode,
     })
 }
 
