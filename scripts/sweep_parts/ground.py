@@ -23,19 +23,24 @@ def why_no_journal():
 
 @contextlib.contextmanager
 def ground(prefix, with_journal):
-    """A folder that is gone afterwards."""
+    """A folder that is gone afterwards, and why it is not on a journal (None when it is)."""
     shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=shm))
-    mounted = None
+    disk = folder / "disk"
+    disk.mkdir()
+    why_not = (why_no_journal() or mounted(folder / "image", disk)) if with_journal else "as asked"
     try:
-        if with_journal:
-            image, mounted = folder / "image", folder / "disk"
-            mounted.mkdir()
-            subprocess.run(["truncate", "-s", SIZE, image], check=True)
-            subprocess.run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=1,root_owner=0:0", image], check=True)
-            subprocess.run(["mount", "-o", "loop", image, mounted], check=True)
-        yield mounted or folder
+        yield disk, why_not
     finally:
-        if mounted:
-            subprocess.run(["umount", "-l", mounted], check=False, stderr=subprocess.DEVNULL)
+        if not why_not:
+            subprocess.run(["umount", "-l", disk], check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def mounted(image, at):
+    """None, or why it cannot be mounted there."""
+    for command in (["truncate", "-s", SIZE, image], ["mkfs.ext4", "-q", image], ["mount", "-o", "loop", image, at]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"{command[0]}: {done.stderr.strip()}"
+    return None
