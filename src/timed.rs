@@ -15,6 +15,8 @@ use rustix::net::RecvFlags;
 
 /// Who may be asked to wait no longer looks so often whether he is.
 const LOOK: Duration = Duration::from_millis(500);
+/// So long what was said before the end may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Keeps sums of a point in time and a setting in range.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -28,8 +30,10 @@ pub struct Timed {
     write_timeout: Duration,
     /// A read ends when this is set …
     stop: Option<Stop>,
-    /// … and a write too: of one who listens, whose words are worth nothing by then.
+    /// … and a write soon after: what was promised is still said, to those who listen.
     stop_also_ends_writes: bool,
+    /// When that is, once the end was noticed.
+    last_word: Option<Instant>,
 }
 
 impl Timed {
@@ -42,6 +46,7 @@ impl Timed {
             write_timeout: Duration::ZERO,
             stop: None,
             stop_also_ends_writes: false,
+            last_word: None,
         }
     }
 
@@ -55,10 +60,11 @@ impl Timed {
         self.stop = stop;
     }
 
-    /// Whether a read, and a write, ends before its time, and by what.
+    /// Whether a read, and soon after a write, ends before its time, and by what.
     pub fn ends_with(&mut self, stop: Option<Stop>) {
         self.stop = stop;
         self.stop_also_ends_writes = true;
+        self.last_word = None;
     }
 
     /// Whether whoever may be asked to wait no longer has been.
@@ -99,6 +105,20 @@ impl Timed {
         }
     }
 
+    /// Until the deadline; once the end has been asked for, until the last word.
+    fn left_to_say(&mut self) -> io::Result<Duration> {
+        let left = self.left()?;
+        if !self.is_ending() {
+            return Ok(if self.stop.is_some() { left.min(LOOK) } else { left });
+        }
+        let now = Instant::now();
+        let last_word = *self.last_word.get_or_insert(now + LAST_WORDS);
+        match last_word.saturating_duration_since(now) {
+            Duration::ZERO => Err(io::Error::other("mailroot is ending")),
+            left_to_say => Ok(left.min(left_to_say)),
+        }
+    }
+
     fn arm_read(&mut self) -> io::Result<()> {
         let left = self.left_before_a_look()?;
         if !near(self.read_timeout, left) {
@@ -110,7 +130,7 @@ impl Timed {
 
     fn arm_write(&mut self) -> io::Result<()> {
         let left = match self.stop_also_ends_writes {
-            true => self.left_before_a_look()?,
+            true => self.left_to_say()?,
             false => self.left()?,
         };
         if !near(self.write_timeout, left) {

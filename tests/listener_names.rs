@@ -123,6 +123,11 @@ fn a_full_drop_is_told_at_rcpt_and_only_for_what_goes_there() {
     let full = "452 4.2.2 Mailbox full; try again later";
     assert!(rcpt(" SIZE=100", "bob@local.test").starts_with("250"));
     assert_eq!(rcpt(" SIZE=101", "bob@local.test"), full);
+    // Who does not say how much comes hears of it when it has come.
+    let mut client = Client::sending(address);
+    client.expect("DATA", 354);
+    assert_eq!(client.say(&format!("A: b\r\n\r\n{}\r\n.", "x".repeat(100))), full);
+    assert!(place.files("Pickup", "EML").is_empty());
     fs::write(&lump, [b'x'; 1000]).unwrap();
     wait_until("it is seen", SOON, || rcpt("", "bob@local.test") == full);
     assert!(rcpt("", "bob@far.test").starts_with("250"));

@@ -15,7 +15,8 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use support::listener::{Client, SOON, in_pickup, listening};
-use support::{process, wait_until};
+use support::process::{self, Running};
+use support::wait_until;
 
 #[test]
 fn commands_out_of_order_are_refused_and_do_no_harm() {
@@ -207,53 +208,59 @@ fn a_client_that_says_nothing_or_drips_is_shown_out() {
     }
 }
 
+/// What eight senders were promised and what lies in Pickup, whole, when `end` has ended the listener while they send.
+fn ended_while_many_send(end: impl FnOnce(Running)) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (place, running, address) = listening("");
+    let senders: Vec<_> = (0..8)
+        .map(|sender| {
+            std::thread::spawn(move || {
+                let mut promised = Vec::new();
+                let mut client = Client::greeted(address);
+                for number in 0..10_000 {
+                    let subject = format!("{sender}-{number}");
+                    client.send("MAIL FROM:<a@b.test>\r\nRCPT TO:<bob@local.test>\r\nDATA\r\n");
+                    let asked = [client.reply(), client.reply(), client.reply()];
+                    if !asked[2].starts_with("354") {
+                        break;
+                    }
+                    client.send(format!("Subject: {subject}\r\n\r\nthe end\r\n.\r\n"));
+                    if !client.reply().starts_with("250") {
+                        break;
+                    }
+                    promised.push(subject);
+                }
+                promised
+            })
+        })
+        .collect();
+    wait_until("some have come", SOON, || place.files("Pickup", "EML").len() > 40);
+    end(running);
+    let promised = senders
+        .into_iter()
+        .flat_map(|sender| sender.join().unwrap())
+        .collect();
+    let mut there = BTreeSet::new();
+    for entry in fs::read_dir(place.root().join("Pickup")).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(
+            path.extension().is_some_and(|e| e == "EML"),
+            "a trace: {}",
+            path.display()
+        );
+        let mut text = String::new();
+        fs::File::open(&path).unwrap().read_to_string(&mut text).unwrap();
+        assert!(text.ends_with("\r\n\r\nthe end\r\n"), "half of it: {text}");
+        let subject = text.lines().find_map(|line| line.strip_prefix("Subject: "));
+        there.insert(subject.unwrap().to_owned());
+    }
+    (promised, there)
+}
+
 /// Killed at some moment while many send: what got 250 is there and whole, of the rest there is no trace.
 #[test]
 fn a_promise_outlives_a_crash() {
     for _ in 0..5 {
-        let (place, running, address) = listening("");
-        let senders: Vec<_> = (0..8)
-            .map(|sender| {
-                std::thread::spawn(move || {
-                    let mut promised = Vec::new();
-                    let mut client = Client::greeted(address);
-                    for number in 0..10_000 {
-                        let subject = format!("{sender}-{number}");
-                        client.send("MAIL FROM:<a@b.test>\r\nRCPT TO:<bob@local.test>\r\nDATA\r\n");
-                        let asked = [client.reply(), client.reply(), client.reply()];
-                        if !asked[2].starts_with("354") {
-                            break;
-                        }
-                        client.send(format!("Subject: {subject}\r\n\r\nthe end\r\n.\r\n"));
-                        if !client.reply().starts_with("250") {
-                            break;
-                        }
-                        promised.push(subject);
-                    }
-                    promised
-                })
-            })
-            .collect();
-        wait_until("some have come", SOON, || place.files("Pickup", "EML").len() > 40);
-        running.crash();
-        let promised: BTreeSet<String> = senders
-            .into_iter()
-            .flat_map(|sender| sender.join().unwrap())
-            .collect();
-        let mut there = BTreeSet::new();
-        for entry in fs::read_dir(place.root().join("Pickup")).unwrap() {
-            let path = entry.unwrap().path();
-            assert!(
-                path.extension().is_some_and(|e| e == "EML"),
-                "a trace: {}",
-                path.display()
-            );
-            let mut text = String::new();
-            fs::File::open(&path).unwrap().read_to_string(&mut text).unwrap();
-            assert!(text.ends_with("\r\n\r\nthe end\r\n"), "half of it: {text}");
-            let subject = text.lines().find_map(|line| line.strip_prefix("Subject: "));
-            there.insert(subject.unwrap().to_owned());
-        }
+        let (promised, there) = ended_while_many_send(|running| drop(running.crash()));
         let lost: Vec<&String> = promised.difference(&there).collect();
         assert!(lost.is_empty(), "promised and gone: {lost:?}");
         // at most the one that each was waiting for
@@ -263,6 +270,16 @@ fn a_promise_outlives_a_crash() {
             promised.len(),
             there.len()
         );
+    }
+}
+
+/// Asked to end: who is not told 250 sends again, so nothing lies there that was not promised.
+#[test]
+fn an_orderly_end_leaves_nothing_that_comes_twice() {
+    for _ in 0..5 {
+        let (promised, there) = ended_while_many_send(|running| assert_eq!(running.stop().code, Some(0)));
+        let unheard: Vec<&String> = there.symmetric_difference(&promised).collect();
+        assert!(unheard.is_empty(), "{unheard:?}");
     }
 }
 

@@ -45,7 +45,11 @@ fn act(
             lines.for_each(|line| out.line(&line));
         }
         Wish::End(None) => {
-            for (node, _) in reception.shown() {
+            let shown = reception.shown();
+            if shown.is_empty() {
+                out.line("there are no sessions; one that began just now is shown within some seconds");
+            }
+            for (node, _) in shown {
                 reception.ask_to_end(&node, None)?;
             }
         }

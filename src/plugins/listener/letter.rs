@@ -32,6 +32,8 @@ pub(super) struct Letter<'h> {
     max_hops: usize,
     inbox: &'h Inbox,
     min_free: u64,
+    /// All of its recipients are local.
+    is_for_drop: bool,
     /// Of `size`, when it was last looked how much room there is.
     looked_at: u64,
 }
@@ -65,6 +67,7 @@ impl<'h> Letter<'h> {
             max_hops: rules.max_hops,
             inbox,
             min_free: rules.listener.min_free,
+            is_for_drop: envelope.recipients.iter().all(|to| rules.is_local(&to.address)),
             looked_at: 0,
         };
         let mut top = leading::write(envelope, Some("literal"));
@@ -120,6 +123,11 @@ impl<'h> Letter<'h> {
                 Err(Reply::new(552, "5.3.4", words))
             }
         }
+    }
+
+    /// Whether it is only for Drop.
+    pub fn is_for_drop(&self) -> bool {
+        self.is_for_drop
     }
 
     /// Returns when the message is in Pickup, and no power cut takes it away.

@@ -108,6 +108,10 @@ impl Listeners {
             )));
         }
         house.inbox.sweep();
+        house
+            .guests
+            .paused
+            .store(house.reception.is_paused(), Ordering::Relaxed);
         let mut listeners = Self {
             house: Arc::new(house),
             doors: Vec::new(),

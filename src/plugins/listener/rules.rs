@@ -15,6 +15,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,8 +190,30 @@ pub fn judge(config: &Config, listener: &Listener) -> Result<String, String> {
     who.push(match (relay.only, relay.is_empty()) {
         (true, true) => "nobody else may relay".to_owned(),
         (true, false) => format!("{} may relay", counted(relay)),
-        (false, _) => "strangers may relay, as the settings say".to_owned(),
+        (false, _) if strangers_may_relay(listener) => "strangers may relay, as the settings say".to_owned(),
+        (false, true) => "whoever may send mail here may relay".to_owned(),
+        (false, false) => format!("whoever may send mail here may relay, except {}", counted(relay)),
     });
+    let exact = rules
+        .exact
+        .iter()
+        .map(|(name, is_relayed)| (name.clone(), is_relayed));
+    let below = rules
+        .below
+        .iter()
+        .map(|(name, is_relayed)| (format!("*.{name}"), is_relayed));
+    let mut relayed: Vec<String> = exact
+        .chain(below)
+        .filter_map(|(name, is_relayed)| is_relayed.then_some(name))
+        .collect();
+    relayed.sort_unstable();
+    if let Some((first, others)) = relayed.split_first() {
+        let more = match others.len() {
+            0 => String::new(),
+            more => format!(" and {}", several(more, "more domain")),
+        };
+        who.push(format!("all may relay to {first}{more}"));
+    }
     if !rules.on_hold.is_empty() {
         let etrn = &listener.etrn;
         let users = rules.users.is_some() && listener.etrn_authenticated;
@@ -240,16 +263,28 @@ fn several(count: usize, what: &str) -> String {
 
 /// Whether strangers may relay here, in words. `None`: they may not, or it is meant.
 fn open_relay(listener: &Listener) -> Option<&'static str> {
-    // A name keeps nobody out: who has no name, or hides it, is not on the list.
-    let from_everyone = |clients: &Clients| match clients.only {
-        true => covers_all(&clients.list) || clients.names.iter().any(|name| is_wide(name)),
-        false => !covers_all(&clients.list),
-    };
-    let is_open = listener.anonymous && from_everyone(&listener.relay) && from_everyone(&listener.clients);
-    (is_open && !listener.open_relay).then_some(
+    (strangers_may_relay(listener) && !listener.open_relay).then_some(
         "anyone who can reach it may send mail to anywhere through it: an open relay, which others will soon find and \
          block; set relay = \"only\" and name your clients in relay_list, or open_relay = true if no stranger reaches it",
     )
+}
+
+fn strangers_may_relay(listener: &Listener) -> bool {
+    // A name keeps nobody out: who has no name, or hides it, is not on the list.
+    let from_everyone = |clients: &Clients, is_v4: bool| match clients.only {
+        true => is_much(share(&clients.list, is_v4), is_v4) || clients.names.iter().any(|name| is_wide(name)),
+        false => is_much(1.0 - share(&clients.list, is_v4), is_v4),
+    };
+    let reached_by: &[bool] = match listener.address {
+        IpAddr::V4(_) => &[true],
+        // Clients with IPv4 come there too.
+        IpAddr::V6(address) if address.is_unspecified() => &[true, false],
+        IpAddr::V6(_) => &[false],
+    };
+    listener.anonymous
+        && reached_by
+            .iter()
+            .any(|&is_v4| from_everyone(&listener.relay, is_v4) && from_everyone(&listener.clients, is_v4))
 }
 
 /// Top domains of networks that are nobody else's (RFC 6762 appendix G, RFC 8375, RFC 2606, ICANN 2024).
@@ -271,9 +306,18 @@ fn is_wide(name: &str) -> bool {
     below.is_some_and(|below| !below.contains('.') && !OWN.contains(&below))
 }
 
-/// Whether these networks are all there is, of one kind of addresses: also in parts.
-fn covers_all(networks: &[Network]) -> bool {
-    let mut sorted: Vec<&Network> = networks.iter().collect();
+/// Whether strangers are in such a share of all addresses of a kind: more than an eighth of IPv4, and of IPv6 a quarter
+/// of what is given out (2000::/3). Nobody has a network as large.
+fn is_much(share: f64, is_v4: bool) -> bool {
+    share > if is_v4 { 1.0 / 8.0 } else { 1.0 / 32.0 }
+}
+
+/// Which share of all addresses of a kind these networks hold.
+fn share(networks: &[Network], is_v4: bool) -> f64 {
+    let mut sorted: Vec<&Network> = networks
+        .iter()
+        .filter(|network| network.address.is_ipv4() == is_v4)
+        .collect();
     sorted.sort_by_key(|network| network.length);
     let mut apart: Vec<&Network> = Vec::new();
     for network in sorted {
@@ -282,13 +326,10 @@ fn covers_all(networks: &[Network]) -> bool {
             apart.push(network);
         }
     }
-    let share = |is_v4: bool| -> f64 {
-        let of_kind = apart.iter().filter(|network| network.address.is_ipv4() == is_v4);
-        of_kind
-            .map(|network| 0.5_f64.powi(i32::from(network.length)))
-            .sum()
-    };
-    share(true) >= 1.0 || share(false) >= 1.0
+    apart
+        .iter()
+        .map(|network| 0.5_f64.powi(i32::from(network.length)))
+        .sum()
 }
 
 fn server_config(certificate: &Certificate) -> Result<Arc<ServerConfig>, String> {
@@ -343,6 +384,12 @@ mod tests {
                 "all but 1 network may connect, nobody can log in yet (`mailroot user add NAME` makes a user), who has logged \
                  in may relay, nobody else may relay, who has logged in may come for mail on hold (ETRN)",
             ),
+            (
+                "relay = \"all_except\"\nrelay_list = [\"192.0.2.1\"]\nclients = \"only\"\nclients_list = [\"10.0.0.0/8\"]\n\
+                 [[remote]]\nname = \"*.b.test\"\nrelay = true",
+                "only 1 network may connect, whoever may send mail here may relay, except 1 network, all may relay to *.b.test, \
+                 nobody may come for mail on hold (ETRN)",
+            ),
         ] {
             let text =
                 format!("[[remote]]\nname = \"a.test\"\nhold = true\n[listener]\nenabled = true\n{settings}");
@@ -350,6 +397,49 @@ mod tests {
             let said = judge(&config, &config.listeners[0]).unwrap();
             let (_, said) = said.split_once("; ").unwrap();
             assert_eq!(said, words, "{settings}");
+        }
+    }
+
+    #[test]
+    fn an_open_relay_is_known_by_whom_it_takes_from() {
+        let dir = tempfile::tempdir().unwrap();
+        for (settings, is_open) in [
+            ("", false),
+            ("relay = \"all_except\"", true),
+            ("relay = \"all_except\"\nrelay_list = [\"0.0.0.0/0\"]", false),
+            (
+                "address = \"::\"\nrelay = \"all_except\"\nrelay_list = [\"0.0.0.0/0\"]",
+                true,
+            ),
+            (
+                "address = \"::\"\nrelay = \"all_except\"\nrelay_list = [\"0.0.0.0/0\", \"::/0\"]",
+                false,
+            ),
+            (
+                "relay_list = [\"0.0.0.0/1\", \"128.0.0.0/2\", \"192.0.0.0/3\"]",
+                true,
+            ),
+            ("relay_list = [\"0.0.0.0/1\"]", true),
+            ("relay_list = [\"10.0.0.0/8\", \"172.16.0.0/12\"]", false),
+            ("address = \"::\"\nrelay_list = [\"2000::/3\"]", true),
+            ("address = \"::1\"\nrelay_list = [\"0.0.0.0/0\"]", false),
+            (
+                "relay = \"all_except\"\nclients = \"only\"\nclients_list = [\"10.0.0.0/8\"]",
+                false,
+            ),
+            (
+                "relay = \"all_except\"\nanonymous = false\nusers_file = \"none\"",
+                false,
+            ),
+        ] {
+            let address = if settings.contains("address") {
+                ""
+            } else {
+                "address = \"0.0.0.0\"\n"
+            };
+            let text = format!("[listener]\nenabled = true\n{address}{settings}");
+            let config = Config::parse(&text, dir.path(), "mail.test").unwrap();
+            assert_eq!(open_relay(&config.listeners[0]).is_some(), is_open, "{settings}");
         }
     }
 

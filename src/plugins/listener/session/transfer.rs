@@ -150,7 +150,14 @@ impl<'h> Session<'h> {
     /// The promise.
     fn publish(&mut self, letter: Letter<'h>) -> Result<Next, Gone> {
         let (id, size) = (letter.id(), letter.size());
-        let reply = match letter.publish() {
+        // Only now is it known how large it is, if the client did not say.
+        let fits = !letter.is_for_drop() || self.house.drop_room.has_room(self.rules.drop_quota, size);
+        let published = if fits {
+            letter.publish()
+        } else {
+            Err(Reply::new(452, "4.2.2", "Mailbox full; try again later"))
+        };
+        let reply = match published {
             Ok(()) => {
                 self.messages += 1;
                 self.bytes = self.bytes.saturating_add(size);
