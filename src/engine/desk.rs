@@ -1,4 +1,4 @@
-//! What ends without a connection: Drop ([`deposit`]), and recipients that are refused or deferred by a rule.
+//! What ends without a connection: Drop (deposit), and recipients that are refused or deferred by a rule.
 //!
 //! Threads: desk-n, started as they are needed (dispatch); several, because each deposit waits for the disk.
 

@@ -170,13 +170,20 @@ impl Sender<'_> {
                 link.session.launch(tx, content, window)
             })
         });
-        let launched = catch_unwind(launch).unwrap_or_else(|panic| {
-            let words = crashed(&part.job, &said(&*panic));
-            Err(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words))
-        });
+        let launched = match catch_unwind(launch) {
+            Ok(launched) => launched,
+            Err(panic) => {
+                // Its bytes may leave together with those of others: whoever is aboard may have been it.
+                self.link = None;
+                let words = crashed(&part.job, &said(&*panic));
+                Err(Outcome::deferred(EnhancedStatus::new(4, 3, 0), words))
+            }
+        };
         match launched {
             Ok(Launch::UnderWay) => {
-                link.messages += 1;
+                if let Some(link) = self.link.as_mut() {
+                    link.messages += 1;
+                }
                 Launched::UnderWay(Aboard { part, progress })
             }
             Ok(Launch::Full | Launch::Alone) => Launched::NotNow(part),

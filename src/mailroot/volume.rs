@@ -1,7 +1,7 @@
 //! Whether a folder still lies on the volume that it lay on: an unmounted volume leaves an empty folder of the same
 //! name behind, and what is put in there is hidden when the volume comes back. And how that volume makes things durable.
 //!
-//! Reads: device numbers, what [`Commits`] reads. Writes: nothing. Thread: any. A number is remembered only by this process: remounting gives
+//! Reads: device numbers, what `written` reads. Writes: nothing. Thread: any. A number is remembered only by this process: remounting gives
 //! a volume another one, which is taken as it is.
 
 use super::written::Commits;
