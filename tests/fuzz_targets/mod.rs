@@ -12,6 +12,7 @@
 //! | `address` | a header value | addresses parse again; no second command, no second parameter |
 //! | `names` | a file name or a heartbeat | one spelling for each name of ours |
 //! | `listener` | what a client says: command lines, an empty line, DATA | pieces do not matter; what is taken, Pickup takes, for those who were named and nobody else |
+//! | `session` | all that a client of the listener says, over a socket | replies are lines; what got its 250 lies in Pickup, whole and for those who were named, and nothing else does |
 //! | `plain` | any text | wrapped text stays in its lines |
 //!
 //! A violated rule panics. The list with lengths and seed folders is `targets.txt`; seeds and inputs of former findings
@@ -27,6 +28,8 @@
 #[cfg(feature = "listener")]
 mod inbound;
 mod letters;
+#[cfg(feature = "listener")]
+mod session;
 mod wire;
 mod words;
 
@@ -46,8 +49,10 @@ pub fn run(target: &str, data: &[u8]) -> Option<()> {
         "names" => words::names(data),
         #[cfg(feature = "listener")]
         "listener" => inbound::listener(data),
+        #[cfg(feature = "listener")]
+        "session" => session::session(data),
         #[cfg(not(feature = "listener"))]
-        "listener" => {}
+        "listener" | "session" => {}
         "plain" => words::plain(data),
         _ => return None,
     }
@@ -92,7 +97,7 @@ mod tests {
             }
             targets += 1;
         }
-        assert_eq!(targets, 10);
+        assert_eq!(targets, 11);
         assert_eq!(run("nothing", b""), None);
     }
 }

@@ -6,7 +6,7 @@
 #![no_main]
 
 // The targets say `crate::` for the library, of which they are a part in `cargo test`.
-use ::mailroot::{config, mail, mailroot, pickup, plugins, queue, smtp};
+use ::mailroot::{config, mail, mailroot, pickup, plugins, queue, smtp, stop};
 
 #[path = "../../fuzz_targets/mod.rs"]
 mod fuzz_targets;
