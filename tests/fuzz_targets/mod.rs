@@ -50,7 +50,7 @@ pub fn run(target: &str, data: &[u8]) -> Option<()> {
         #[cfg(feature = "listener")]
         "listener" => inbound::listener(data),
         #[cfg(feature = "listener")]
-        "session" => session::session(data),
+        "session" => drop(session::session(data)),
         #[cfg(not(feature = "listener"))]
         "listener" | "session" => {}
         "plain" => words::plain(data),
@@ -73,6 +73,17 @@ mod tests {
             }
         } else {
             found.push(fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+        }
+    }
+
+    /// Else it would hold of nothing.
+    #[cfg(feature = "listener")]
+    #[test]
+    fn sessions_are_served() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("spool-fixtures/fuzz/session");
+        for (seed, promised) in [("plain", 1), ("chunks", 1), ("leading", 2), ("cut", 0)] {
+            let data = fs::read(seeds.join(seed)).unwrap();
+            assert_eq!(session::session(&data), promised, "{seed}");
         }
     }
 

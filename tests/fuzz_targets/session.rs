@@ -64,14 +64,21 @@ impl Site {
     }
 }
 
-pub fn session(data: &[u8]) {
+/// Gives how many messages were promised.
+pub fn session(data: &[u8]) -> usize {
     let site = SITE.lock().unwrap_or_else(PoisonError::into_inner);
     let shown = || data.escape_ascii();
     let mut tcp = TcpStream::connect(site.address).unwrap();
     tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut said = Vec::new();
+    // Who talks before the greeting is turned away.
+    while !said.ends_with(b"\n") {
+        let mut byte = [0];
+        assert_eq!(tcp.read(&mut byte).unwrap(), 1, "no greeting");
+        said.extend(byte);
+    }
     // The other side may have ended before all is said.
     let _ = tcp.write_all(data).and_then(|()| tcp.shutdown(Shutdown::Write));
-    let mut said = Vec::new();
     // What was said last may be lost when the connection breaks off.
     let broke_off = match tcp.read_to_end(&mut said) {
         Ok(_) => false,
@@ -116,4 +123,5 @@ pub fn session(data: &[u8]) {
         "{there:?} {promised:?}: {}",
         shown()
     );
+    promised.len()
 }
