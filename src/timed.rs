@@ -15,8 +15,8 @@ use rustix::net::RecvFlags;
 
 /// Who may be asked to wait no longer looks so often whether he is.
 const LOOK: Duration = Duration::from_millis(500);
-/// So long what was said before the end may take.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// So long what is said at the end may take.
+pub const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Keeps sums of a point in time and a setting in range.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -236,15 +236,20 @@ def record_listener(kind, tools, scene, rules=""):
             messages = senders.crowd(port, SESSIONS, EACH, lambda number, n: LINES[(number + n) % len(LINES)])
             end = time.monotonic()
         finally:
-            listener.terminate()
-            try:
-                listener.wait(30)
-            except subprocess.TimeoutExpired:
-                listener.kill()
-                listener.wait()
+            end_of(listener)
     if missing := sum(not m.ident for m in messages):
         raise record.Trouble(f"{kind.name}: {missing} of {len(messages)} messages got no 250: {words.read_text()[-1000:]}")
     return Recording(kind, "listener", live.base, live.disk.log, begin, end, messages=messages)
+
+
+def end_of(process):
+    """Asked to end, and waited for."""
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def record_engine(kind, tools, scene, rules="", traced=True):
@@ -280,12 +285,7 @@ def record_engine_once(kind, tools, scene, rules, traced):
                 time.sleep(0.3)  # the flush
                 end = time.monotonic()
             finally:
-                engine.terminate()
-                try:
-                    engine.wait(30)
-                except subprocess.TimeoutExpired:
-                    engine.kill()
-                    engine.wait()
+                end_of(engine)
             said = (live.folder / "words").read_text()
             if record.MISSED in said:
                 return None

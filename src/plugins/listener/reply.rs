@@ -37,6 +37,11 @@ impl Reply {
         Self::new(501, "5.5.4", format!("Syntax error in parameters: {why}"))
     }
 
+    /// Drop has no room for it (IIS: a directory quota that is reached).
+    pub fn full() -> Self {
+        Self::new(452, "4.2.2", "Mailbox full; try again later")
+    }
+
     /// The command comes at the wrong time.
     pub fn order(text: &str) -> Self {
         Self::new(503, "5.5.1", text)

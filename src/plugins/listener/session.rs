@@ -474,7 +474,7 @@ impl<'h> Session<'h> {
         }
         let size = transaction.mail.size.unwrap_or(0);
         if rules.is_local(&rcpt.address) && !self.house.drop_room.has_room(rules.drop_quota, size) {
-            return Reply::new(452, "4.2.2", "Mailbox full; try again later");
+            return Reply::full();
         }
         let orcpt = rcpt.orcpt.as_ref().map_or(0, String::len);
         transaction.envelope_bytes += rcpt.address.as_str().len() + orcpt + PER_RECIPIENT;

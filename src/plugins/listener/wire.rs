@@ -6,7 +6,7 @@
 mod pass;
 
 use crate::stop::Stop;
-use crate::timed::Timed;
+use crate::timed::{LAST_WORDS, Timed};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -21,9 +21,6 @@ const PIECE: usize = 64 * 1024;
 const MOST_UNSAID: usize = 16 * 1024;
 /// A TLS handshake takes no longer.
 const HANDSHAKE: Duration = Duration::from_secs(30);
-
-/// What is said last need not be heard.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why the conversation is over.
 #[derive(Debug, Clone, PartialEq, Eq)]

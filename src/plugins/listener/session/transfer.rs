@@ -155,7 +155,7 @@ impl<'h> Session<'h> {
         let published = if fits {
             letter.publish()
         } else {
-            Err(Reply::new(452, "4.2.2", "Mailbox full; try again later"))
+            Err(Reply::full())
         };
         let reply = match published {
             Ok(()) => {
